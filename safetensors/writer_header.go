@@ -15,9 +15,6 @@ import (
 	"github.com/safeckpt/safeckpt/diag"
 )
 
-// metadataName is the one name that a tensor cannot have.
-const metadataName = "__metadata__"
-
 // referenceOrder sorts tensors as the reference writer lays them out: by dtype,
 // largest first, then by the bytes of the name. With it every tensor is aligned
 // to its element size. Follows safetensors 0.8.0 (Rust), tensor.rs, prepare.
@@ -35,7 +32,7 @@ func place(tensors []TensorInfo) (uint64, error) {
 	end := uint64(0)
 	for i := range tensors {
 		t := &tensors[i]
-		n, err := sizeOf(t)
+		n, err := bytesOf(t)
 		switch {
 		case err != nil:
 		case t.Name == metadataName:
@@ -60,9 +57,9 @@ func place(tensors []TensorInfo) (uint64, error) {
 	return end, errors.Join(errs...)
 }
 
-// sizeOf returns the bytes that a tensor of that dtype and shape takes. It
+// bytesOf returns the bytes that a tensor of that dtype and shape takes. It
 // multiplies in the reference's order, so that both accept the same shapes.
-func sizeOf(t *TensorInfo) (uint64, error) {
+func bytesOf(t *TensorInfo) (uint64, error) {
 	if t.DType.Bits() == 0 {
 		return 0, errors.New("the dtype is not set")
 	}
@@ -73,9 +70,9 @@ func sizeOf(t *TensorInfo) (uint64, error) {
 	}
 	switch {
 	case over != 0:
-		return 0, fmt.Errorf("shape %v of %s overflows 64 bits", t.Shape, t.DType)
+		return 0, fmt.Errorf("shape %s of %s overflows 64 bits", shapeText(t.Shape), t.DType)
 	case n%8 != 0:
-		return 0, fmt.Errorf("shape %v of %s ends inside a byte", t.Shape, t.DType)
+		return 0, fmt.Errorf("shape %s of %s ends inside a byte", shapeText(t.Shape), t.DType)
 	}
 	return n / 8, nil
 }
@@ -147,20 +144,29 @@ func appendJSONString(dst []byte, s string) []byte {
 			dst = append(dst, '\\', c)
 		case c >= ' ':
 			dst = append(dst, c)
-		case c == '\b':
-			dst = append(dst, `\b`...)
-		case c == '\t':
-			dst = append(dst, `\t`...)
-		case c == '\n':
-			dst = append(dst, `\n`...)
-		case c == '\f':
-			dst = append(dst, `\f`...)
-		case c == '\r':
-			dst = append(dst, `\r`...)
+		case shortEscape(c) != 0:
+			dst = append(dst, '\\', shortEscape(c))
 		default:
 			dst = append(dst, `\u00`...)
 			dst = append(dst, hex[c>>4], hex[c&15])
 		}
 	}
 	return append(dst, '"')
+}
+
+// shortEscape returns the letter that JSON has for a control character, or 0.
+func shortEscape(c byte) byte {
+	switch c {
+	case '\b':
+		return 'b'
+	case '\t':
+		return 't'
+	case '\n':
+		return 'n'
+	case '\f':
+		return 'f'
+	case '\r':
+		return 'r'
+	}
+	return 0
 }
