@@ -1,0 +1,124 @@
+package safetensors
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// decodeFloat32 decodes len(dst) floats of dtype d. src starts on a byte.
+func decodeFloat32(dst []float32, d DType, src []byte) {
+	switch d {
+	case F32, C64:
+		for i := range dst {
+			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+		}
+	case BF16:
+		decodeBF16(dst, src)
+	case F16:
+		decodeF16(dst, src)
+	case F64:
+		for i := range dst {
+			dst[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:])))
+		}
+	case F8_E8M0:
+		for i := range dst {
+			dst[i] = decodeE8M0(src[i])
+		}
+	case F8_E4M3:
+		decodeBytes(dst, src, f8e4m3Values)
+	case F8_E5M2:
+		decodeBytes(dst, src, f8e5m2Values)
+	case F8_E4M3FNUZ:
+		decodeBytes(dst, src, f8e4m3fnuzValues)
+	case F8_E5M2FNUZ:
+		decodeBytes(dst, src, f8e5m2fnuzValues)
+	case F6_E2M3:
+		decodeSixBits(dst, src, f6e2m3Values)
+	case F6_E3M2:
+		decodeSixBits(dst, src, f6e3m2Values)
+	case F4:
+		decodeNibbles(dst, src, f4e2m1Values)
+	}
+}
+
+// decodeFloat64 is decodeFloat32 for float64.
+func decodeFloat64(dst []float64, d DType, src []byte) {
+	if d == F64 {
+		for i := range dst {
+			dst[i] = math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:]))
+		}
+		return
+	}
+	bits := d.Bits()
+	if d == C64 {
+		bits = 32
+	}
+	// In pieces of a fixed size, so that the floats in between need no memory.
+	var piece [512]float32
+	for len(dst) > 0 {
+		n := min(len(dst), len(piece))
+		decodeFloat32(piece[:n], d, src)
+		for i, f := range piece[:n] {
+			dst[i] = float64(f)
+		}
+		dst, src = dst[n:], src[(n*bits+7)/8:]
+	}
+}
+
+// decodeBF16 takes four elements out of each word that it reads.
+func decodeBF16(dst []float32, src []byte) {
+	for len(dst) >= 4 {
+		w := binary.LittleEndian.Uint64(src)
+		dst[0] = math.Float32frombits(uint32(w) << 16)
+		dst[1] = math.Float32frombits(uint32(w) & 0xffff0000)
+		dst[2] = math.Float32frombits(uint32(w>>32) << 16)
+		dst[3] = math.Float32frombits(uint32(w>>32) & 0xffff0000)
+		dst, src = dst[4:], src[8:]
+	}
+	for i := range dst {
+		dst[i] = BFloat16(binary.LittleEndian.Uint16(src[2*i:])).Float32()
+	}
+}
+
+func decodeF16(dst []float32, src []byte) {
+	src = src[:2*len(dst)]
+	for i := range dst {
+		dst[i] = widenF16(binary.LittleEndian.Uint16(src[2*i:]))
+	}
+}
+
+// widenF16 is float16.Frombits(h).Float32() without its branches: the exponent
+// is moved into place and its bias corrected by a multiplication, which also
+// turns a subnormal half into a normal float.
+func widenF16(h uint16) float32 {
+	f := math.Float32frombits(uint32(h&0x7fff)<<13) * 0x1p112
+	bits := math.Float32bits(f) | uint32(h&0x8000)<<16
+	if h&0x7c00 == 0x7c00 {
+		bits |= 0xff << 23 // infinity or NaN
+	}
+	return math.Float32frombits(bits)
+}
+
+func decodeBytes(dst []float32, src []byte, values *minifloatTable) {
+	src = src[:len(dst)]
+	for i, c := range src {
+		dst[i] = values[c]
+	}
+}
+
+func decodeNibbles(dst []float32, src []byte, values *minifloatTable) {
+	for i := range dst {
+		dst[i] = values[src[i/2]>>(i%2*4)&0xf]
+	}
+}
+
+func decodeSixBits(dst []float32, src []byte, values *minifloatTable) {
+	for i := range dst {
+		at := 6 * i
+		w := uint(src[at/8])
+		if at%8 > 2 {
+			w |= uint(src[at/8+1]) << 8
+		}
+		dst[i] = values[w>>(at%8)&0x3f]
+	}
+}
