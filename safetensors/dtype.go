@@ -1,5 +1,7 @@
 package safetensors
 
+import "strings"
+
 // DType is the element type of a tensor. The order is the reference's: by size,
 // which is also the order in which the reference writer lays tensors out
 // (largest first). Follows safetensors 0.8.0 (Rust), tensor.rs, enum Dtype.
@@ -85,4 +87,25 @@ func (d DType) Bits() int {
 		return 0
 	}
 	return int(dtypes[d].bits)
+}
+
+// nearDType guesses which type is meant by a name that is none of the format's.
+func nearDType(name string) (DType, bool) {
+	name = strings.ToUpper(strings.TrimSpace(name))
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "TORCH."), "NP.")
+	if d, ok := ParseDType(name); ok {
+		return d, true
+	}
+	d, ok := frameworkNames[name]
+	return d, ok
+}
+
+// frameworkNames holds what torch, numpy and others call the types.
+var frameworkNames = map[string]DType{
+	"FLOAT": F32, "FLOAT32": F32, "DOUBLE": F64, "FLOAT64": F64, "HALF": F16, "FLOAT16": F16, "FP16": F16, "FP32": F32,
+	"BFLOAT16": BF16, "B16": BF16, "INT8": I8, "CHAR": I8, "UINT8": U8, "BYTE": U8, "INT16": I16, "SHORT": I16, "UINT16": U16,
+	"INT32": I32, "INT": I32, "UINT32": U32, "INT64": I64, "LONG": I64, "UINT64": U64, "BOOLEAN": BOOL, "COMPLEX64": C64,
+	"FLOAT8_E4M3FN": F8_E4M3, "F8_E4M3FN": F8_E4M3, "E4M3": F8_E4M3, "FLOAT8_E5M2": F8_E5M2, "E5M2": F8_E5M2,
+	"FLOAT8_E4M3FNUZ": F8_E4M3FNUZ, "FLOAT8_E5M2FNUZ": F8_E5M2FNUZ, "FLOAT8_E8M0FNU": F8_E8M0, "E8M0": F8_E8M0, "UE8M0": F8_E8M0, "UE8": F8_E8M0,
+	"FLOAT4_E2M1FN_X2": F4, "F4_E2M1FN_X2": F4, "F4_E2M1": F4, "FP4": F4,
 }

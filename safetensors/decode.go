@@ -1,0 +1,506 @@
+package safetensors
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/internal/jsonscan"
+)
+
+const metadataName = "__metadata__"
+
+// A decoder turns the text of a header into a Header. What the reference refuses
+// becomes a problem of severity error, what it lets pass against the format's
+// own text a warning or a note. It goes on as long as the JSON holds.
+type decoder struct {
+	*jsonscan.Scanner
+	text   []byte
+	file   string
+	limits Limits
+	report *diag.Report
+	tail   func(off uint64) []byte // some bytes at an offset of the data, for diagnosis
+
+	h  *Header
+	at []uint32 // where the entry of each of h.Tensors stands in text
+
+	dims     []uint64 // scratch: the shape being read
+	shapes   []uint64 // chunk that shapes are cut from
+	metadata bool     // __metadata__ was seen
+	broken   bool     // the text was not read to its end
+	unplaced int      // entries whose data_offsets could not be decoded
+}
+
+// decode decodes and checks the header of a file of size bytes, which it is known
+// to fit in. The returned header aliases text.
+func (d *decoder) decode(text []byte, size int64) *Header {
+	d.Scanner, d.text, d.h = jsonscan.New(text), text, &Header{Length: uint64(len(text))}
+	// Room for all tensors at once. An entry takes at least 50 bytes, so that a
+	// header that repeats the word cannot ask for more than a few times its size.
+	n := min(bytes.Count(text, []byte(`"data_offsets"`)), len(text)/50+1)
+	d.h.Tensors = make([]TensorInfo, 0, n)
+	d.h.index = make(map[string]int32, n)
+	d.at = make([]uint32, 0, n)
+
+	d.utf8()
+	if err := d.top(); err != nil {
+		d.broken = true
+		if err, ok := err.(*jsonscan.SyntaxError); ok {
+			p := d.problem(diag.HeaderSyntax, err.Offset, "", "the header is no valid JSON: %s", err.Message)
+			p.Cause = "the header was damaged, cut or edited by hand; what follows this byte could not be checked"
+			p.Fix = "get the file again from where it came from, or save it again"
+			d.report.Add(p)
+		}
+	}
+	d.layout(size)
+	return d.h
+}
+
+// problem returns a problem at an offset in the header's text.
+func (d *decoder) problem(c diag.Code, at int, tensor, format string, args ...any) diag.Problem {
+	p := diag.New(c, format, args...)
+	p.File, p.Tensor, p.Offset = d.file, tensor, diag.At(8+int64(at))
+	return p
+}
+
+func (d *decoder) add(c diag.Code, at int, tensor, format string, args ...any) {
+	d.report.Add(d.problem(c, at, tensor, format, args...))
+}
+
+func (d *decoder) utf8() {
+	if utf8.Valid(d.text) {
+		return
+	}
+	for i := 0; i < len(d.text); {
+		r, n := utf8.DecodeRune(d.text[i:])
+		if r == utf8.RuneError && n == 1 {
+			d.add(diag.HeaderUTF8, i, "", "byte %#02x in the header is not valid UTF-8", d.text[i])
+			return
+		}
+		i += n
+	}
+}
+
+// errLimit stops the scan; the problem has been reported.
+type errLimit struct{}
+
+func (errLimit) Error() string { return "limit" }
+
+// top reads the whole text.
+func (d *decoder) top() error {
+	if kind := d.Kind(); kind != jsonscan.Object {
+		if err := d.Skip(); err != nil {
+			return err
+		}
+		d.broken = true
+		d.add(diag.HeaderNotObject, 0, "", "the header is %s, want an object", kind)
+		return nil
+	}
+	if at := d.Offset(); at > 0 {
+		p := d.problem(diag.HeaderLeadingBlanks, 0, "", "the header begins with %d blanks, want {", at)
+		p.Fix = "save the file again; readers that follow the format to the letter refuse it"
+		d.report.Add(p)
+	}
+	if err := d.Enter(); err != nil {
+		return err
+	}
+	for {
+		name, ok, err := d.NextName()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if name == metadataName {
+			err = d.readMetadata(d.Start())
+		} else {
+			err = d.tensor(name, d.Start())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	end := d.Offset()
+	if err := d.End(); err != nil {
+		return err
+	}
+	for i := end; i > 0 && jsonscan.IsBlank(d.text[i-1]); i-- {
+		if d.text[i-1] != ' ' {
+			d.add(diag.HeaderTrailing, i-1, "", "the header is padded with %s, want spaces", strconv.QuoteRune(rune(d.text[i-1])))
+			break
+		}
+	}
+	return nil
+}
+
+func (d *decoder) readMetadata(at int) error {
+	if d.metadata {
+		d.add(diag.HeaderFieldTwice, at, "", "%s is given twice", metadataName)
+	}
+	d.metadata = true
+	switch kind := d.Kind(); kind {
+	case jsonscan.Object:
+	case jsonscan.Null:
+		d.add(diag.HeaderMetadataNull, d.Offset(), "", "%s is null, want a map of strings", metadataName)
+		return d.Skip()
+	default:
+		d.add(diag.HeaderMetadata, d.Offset(), "", "%s is %s, want a map of strings", metadataName, kind)
+		return d.Skip()
+	}
+	if err := d.Enter(); err != nil {
+		return err
+	}
+	d.h.Metadata = make(map[string]string)
+	for {
+		key, ok, err := d.NextName()
+		if !ok {
+			return err
+		}
+		at := d.Start()
+		if kind := d.Kind(); kind != jsonscan.String {
+			d.add(diag.HeaderMetadata, d.Offset(), "", "metadata %s is %s, want a string", diag.Name(key), kind)
+			if err := d.Skip(); err != nil {
+				return err
+			}
+			continue
+		}
+		value, err := d.Str()
+		if err != nil {
+			return err
+		}
+		if _, dup := d.h.Metadata[key]; dup {
+			d.add(diag.HeaderDuplicateKey, at, "", "metadata %s is given twice; the last value counts", diag.Name(key))
+		}
+		d.h.Metadata[key] = value
+	}
+}
+
+// An entry is one tensor while it is read.
+type entry struct {
+	TensorInfo
+	at                       int
+	dtype, shape, offsets    bool // fields that were seen
+	badDType, badShape, lost bool // and could not be decoded (lost: the offsets)
+}
+
+// tensor reads the value of one name.
+func (d *decoder) tensor(name string, at int) error {
+	e := entry{TensorInfo: TensorInfo{Name: name}, at: at}
+	var err error
+	switch kind := d.Kind(); kind {
+	case jsonscan.Object:
+		err = d.objectForm(&e)
+	case jsonscan.Array:
+		err = d.arrayForm(&e)
+	default:
+		d.add(diag.HeaderFieldType, d.Offset(), name, "%s is %s, want an object with dtype, shape and data_offsets", diag.Name(name), kind)
+		e.lost = true
+		err = d.Skip()
+	}
+	if err != nil {
+		return err
+	}
+	return d.keep(&e)
+}
+
+func (d *decoder) objectForm(e *entry) error {
+	if err := d.Enter(); err != nil {
+		return err
+	}
+	for {
+		field, ok, err := d.NextName()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		at := d.Start()
+		var seen *bool
+		switch field {
+		case "dtype":
+			seen, err = &e.dtype, d.readDType(e)
+		case "shape":
+			seen, err = &e.shape, d.readShape(e)
+		case "data_offsets":
+			seen, err = &e.offsets, d.readOffsets(e)
+		default:
+			p := d.problem(diag.HeaderExtraField, at, e.Name, "%s has the field %s, which the format does not know", diag.Name(e.Name), diag.Name(field))
+			d.report.Add(p)
+			err = d.Skip()
+		}
+		if err != nil {
+			return err
+		}
+		if seen == nil {
+			continue
+		}
+		if *seen {
+			d.add(diag.HeaderFieldTwice, at, e.Name, "%s gives %s twice", diag.Name(e.Name), field)
+		}
+		*seen = true
+	}
+	for _, f := range [...]struct {
+		seen bool
+		name string
+	}{{e.dtype, "dtype"}, {e.shape, "shape"}, {e.offsets, "data_offsets"}} {
+		if !f.seen {
+			d.add(diag.HeaderFieldMissing, e.at, e.Name, "%s has no %s", diag.Name(e.Name), f.name)
+		}
+	}
+	return nil
+}
+
+// arrayForm reads ["F32",[1],[0,4]].
+func (d *decoder) arrayForm(e *entry) error {
+	at, n := d.Offset(), 0
+	if err := d.Enter(); err != nil {
+		return err
+	}
+	for ; ; n++ {
+		ok, err := d.NextElem()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		switch n {
+		case 0:
+			e.dtype, err = true, d.readDType(e)
+		case 1:
+			e.shape, err = true, d.readShape(e)
+		case 2:
+			e.offsets, err = true, d.readOffsets(e)
+		default:
+			err = d.Skip()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if n != 3 {
+		d.add(diag.HeaderFieldType, at, e.Name, "%s is an array of %d, want an object with dtype, shape and data_offsets", diag.Name(e.Name), n)
+		return nil
+	}
+	d.add(diag.HeaderArrayForm, at, e.Name, "%s is written as an array, want an object with dtype, shape and data_offsets", diag.Name(e.Name))
+	return nil
+}
+
+func (d *decoder) readDType(e *entry) error {
+	at := d.Offset()
+	var (
+		name string
+		err  error
+	)
+	switch kind := d.Kind(); kind {
+	case jsonscan.String:
+		name, err = d.Str()
+	case jsonscan.Object:
+		name, err = d.dtypeObject(e)
+		if err == nil && name == "" {
+			return nil
+		}
+	default:
+		e.badDType = true
+		d.add(diag.HeaderFieldType, at, e.Name, "dtype of %s is %s, want a string", diag.Name(e.Name), kind)
+		return d.Skip()
+	}
+	if err != nil {
+		return err
+	}
+	dtype, ok := ParseDType(name)
+	e.DType = dtype
+	if !ok {
+		e.badDType = true
+		p := d.problem(diag.HeaderDType, at, e.Name, "%s has dtype %s, which is none of the format's", diag.Name(e.Name), strconv.Quote(diag.Name(name)))
+		p.Got = diag.Name(name)
+		if near, ok := nearDType(name); ok {
+			p.Want = near.String()
+			p.Cause = "dtype names are those of the format, not of a framework"
+			p.Fix = "if the tensor is " + near.String() + ", write that name"
+		}
+		d.report.Add(p)
+	}
+	return nil
+}
+
+// dtypeObject reads {"F32":null}, which serde takes for a variant of an enum. It
+// returns "" after anything else.
+func (d *decoder) dtypeObject(e *entry) (string, error) {
+	at := d.Offset()
+	if err := d.Enter(); err != nil {
+		return "", err
+	}
+	var name string
+	good, n := true, 0
+	for ; ; n++ {
+		key, ok, err := d.NextName()
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			break
+		}
+		name, good = key, good && d.Kind() == jsonscan.Null
+		if err := d.Skip(); err != nil {
+			return "", err
+		}
+	}
+	if n != 1 || !good || name == "" {
+		e.badDType = true
+		d.add(diag.HeaderFieldType, at, e.Name, "dtype of %s is an object, want a string", diag.Name(e.Name))
+		return "", nil
+	}
+	d.add(diag.HeaderDTypeObject, at, e.Name, "dtype of %s is written as an object, want a string", diag.Name(e.Name))
+	return name, nil
+}
+
+func (d *decoder) readShape(e *entry) error {
+	d.dims = d.dims[:0]
+	if kind := d.Kind(); kind != jsonscan.Array {
+		e.badShape = true
+		d.add(diag.HeaderFieldType, d.Offset(), e.Name, "shape of %s is %s, want an array", diag.Name(e.Name), kind)
+		return d.Skip()
+	}
+	if err := d.Enter(); err != nil {
+		return err
+	}
+	for {
+		ok, err := d.NextElem()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		dim, ok, err := d.uint(e, "a dimension")
+		if err != nil {
+			return err
+		}
+		e.badShape = e.badShape || !ok
+		if limit := d.limits.Rank; limit > 0 && len(d.dims) == limit {
+			d.add(diag.HeaderLimit, d.Start(), e.Name, "%s has more than %d dimensions, the limit of the caller", diag.Name(e.Name), limit)
+			return errLimit{}
+		}
+		d.dims = append(d.dims, dim)
+	}
+	if len(d.dims) > cap(d.shapes)-len(d.shapes) {
+		d.shapes = make([]uint64, 0, max(len(d.dims), min(2*cap(d.h.Tensors), 4096)))
+	}
+	from := len(d.shapes)
+	d.shapes = append(d.shapes, d.dims...)
+	e.Shape = d.shapes[from:len(d.shapes):len(d.shapes)]
+	return nil
+}
+
+func (d *decoder) readOffsets(e *entry) error {
+	at := d.Offset()
+	if kind := d.Kind(); kind != jsonscan.Array {
+		e.lost = true
+		d.add(diag.HeaderFieldType, at, e.Name, "data_offsets of %s is %s, want an array of two", diag.Name(e.Name), kind)
+		return d.Skip()
+	}
+	if err := d.Enter(); err != nil {
+		return err
+	}
+	var pair [2]uint64
+	n := 0
+	for ; ; n++ {
+		ok, err := d.NextElem()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		v, ok, err := d.uint(e, "an offset")
+		if err != nil {
+			return err
+		}
+		e.lost = e.lost || !ok
+		if n < 2 {
+			pair[n] = v
+		}
+	}
+	if n != 2 {
+		e.lost = true
+		d.add(diag.HeaderFieldType, at, e.Name, "data_offsets of %s has %d numbers, want two", diag.Name(e.Name), n)
+	}
+	e.Begin, e.End = pair[0], pair[1]
+	return nil
+}
+
+// uint reads an element of a shape or of offsets. ok is false if it is none and
+// that has been reported.
+func (d *decoder) uint(e *entry, what string) (v uint64, ok bool, err error) {
+	at := d.Offset()
+	kind := d.Kind()
+	if kind == jsonscan.Number {
+		if v, ok, err = d.Uint(); ok || err != nil {
+			return v, ok, err
+		}
+	} else if err := d.Skip(); err != nil {
+		return 0, false, err
+	}
+	got := kind.String()
+	if kind == jsonscan.Number {
+		got = diag.Name(d.Text(at, min(d.Offset(), at+40)))
+	}
+	p := d.problem(diag.HeaderFieldType, at, e.Name, "%s has %s as %s, want an unsigned integer", diag.Name(e.Name), got, what)
+	p.Want, p.Got = "an unsigned integer", got
+	d.report.Add(p)
+	return 0, false, nil
+}
+
+// keep adds a tensor that was read to the header, in place of an earlier one of
+// the same name.
+func (d *decoder) keep(e *entry) error {
+	if !e.offsets || e.lost {
+		d.unplaced++
+		return nil
+	}
+	if e.badDType || e.badShape || !e.shape {
+		e.DType = 0
+	}
+	if i, dup := d.h.index[e.Name]; dup {
+		p := d.problem(diag.HeaderDuplicate, e.at, e.Name, "%s is given twice; the last entry counts", diag.Name(e.Name))
+		p.Cause = "a writer that does not keep track of its names, or two headers joined; readers disagree about which entry counts"
+		p.Related = []diag.Related{{File: d.file, Tensor: e.Name, Offset: diag.At(8 + int64(d.at[i])), Message: "the entry before it"}}
+		d.report.Add(p)
+		d.h.Tensors[i], d.at[i] = e.TensorInfo, uint32(e.at)
+		return nil
+	}
+	n := len(d.h.Tensors)
+	if limit := d.limits.Tensors; limit > 0 && n == limit || n == math.MaxInt32 {
+		d.add(diag.HeaderLimit, e.at, e.Name, "the header has more than %d tensors, the limit of the caller", n)
+		return errLimit{}
+	}
+	d.h.Tensors = append(d.h.Tensors, e.TensorInfo)
+	d.h.index[e.Name] = int32(n)
+	d.at = append(d.at, uint32(e.at))
+	if oddName(e.Name) {
+		d.add(diag.HeaderName, e.at, e.Name, "the tensor name %s is empty or has characters that do not show", strconv.Quote(diag.Name(e.Name)))
+	}
+	return nil
+}
+
+// oddName reports whether a name is empty or has control, format or other
+// characters that do not show.
+func oddName(name string) bool {
+	for i := 0; i < len(name); i++ {
+		if c := name[i]; c < ' ' || c >= 0x7f {
+			for _, r := range name {
+				if !unicode.IsPrint(r) {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	return name == ""
+}

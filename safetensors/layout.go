@@ -1,0 +1,259 @@
+package safetensors
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/safeckpt/safeckpt/diag"
+)
+
+// layout sorts the tensors by their place and checks that they cover the data of
+// a file of size bytes exactly. Follows Metadata::validate of safetensors 0.8.0,
+// but goes on after the first problem.
+func (d *decoder) layout(size int64) {
+	d.sort()
+	var (
+		h      = d.h
+		data   = uint64(size) - 8 - h.Length // the caller has checked that the header is in the file
+		cursor uint64                        // end of what is covered so far
+		last   = -1                          // the tensor that ends there
+	)
+	for i := range h.Tensors {
+		t := &h.Tensors[i]
+		switch {
+		case t.End < t.Begin:
+			d.add(diag.HeaderReversed, int(d.at[i]), t.Name, "data_offsets of %s are [%d,%d]: the end is before the begin", diag.Name(t.Name), t.Begin, t.End)
+			continue
+		case t.Begin < cursor:
+			d.overlap(t, &h.Tensors[last])
+		case t.Begin > cursor && d.complete():
+			d.hole(t, cursor)
+		}
+		if t.End >= cursor {
+			cursor, last = t.End, i
+		}
+		if t.DType != 0 {
+			d.checkSize(t, int(d.at[i]))
+		}
+	}
+	switch {
+	case cursor > data:
+		d.truncated(size, data, cursor)
+	case cursor < data && d.complete():
+		d.trailing(data, cursor)
+	}
+	d.alignment()
+}
+
+// complete reports whether all entries have been read, so that a gap is one.
+func (d *decoder) complete() bool { return !d.broken && d.unplaced == 0 }
+
+// sort orders the tensors by (begin, end, name). Writers do that already.
+func (d *decoder) sort() {
+	compare := func(a, b *TensorInfo) int {
+		return cmp.Or(cmp.Compare(a.Begin, b.Begin), cmp.Compare(a.End, b.End), strings.Compare(a.Name, b.Name))
+	}
+	tensors := d.h.Tensors
+	sorted := true
+	for i := 1; i < len(tensors) && sorted; i++ {
+		sorted = compare(&tensors[i-1], &tensors[i]) <= 0
+	}
+	if sorted {
+		return
+	}
+	order := make([]int32, len(tensors))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int { return compare(&tensors[a], &tensors[b]) })
+	moved, at := make([]TensorInfo, len(tensors)), make([]uint32, len(tensors))
+	for i, from := range order {
+		moved[i], at[i] = tensors[from], d.at[from]
+		d.h.index[moved[i].Name] = int32(i)
+	}
+	d.h.Tensors, d.at = moved, at
+}
+
+// dataProblem returns a problem at an offset in the data section.
+func (d *decoder) dataProblem(c diag.Code, off uint64, tensor, format string, args ...any) diag.Problem {
+	p := diag.New(c, format, args...)
+	p.File, p.Tensor, p.Offset = d.file, tensor, d.dataOffset(off)
+	return p
+}
+
+// dataOffset returns the absolute offset, nil if it is no int64.
+func (d *decoder) dataOffset(off uint64) *int64 {
+	abs := off + uint64(d.h.DataStart())
+	if abs < off || abs > 1<<63-1 {
+		return nil
+	}
+	return diag.At(int64(abs))
+}
+
+func (d *decoder) overlap(t, other *TensorInfo) {
+	p := d.dataProblem(diag.HeaderOverlap, t.Begin, t.Name, "%s has data_offsets [%d,%d], inside of %s with [%d,%d]",
+		diag.Name(t.Name), t.Begin, t.End, diag.Name(other.Name), other.Begin, other.End)
+	p.Related = []diag.Related{{File: d.file, Tensor: other.Name, Offset: d.dataOffset(other.Begin), Message: "the tensor before it"}}
+	if t.Begin == other.Begin && t.End == other.End {
+		p.Cause = "tied tensors were written as two names for the same bytes, which the format does not allow"
+		p.Fix = "save one of the two names only"
+	}
+	d.report.Add(p)
+}
+
+func (d *decoder) hole(t *TensorInfo, from uint64) {
+	d.report.Add(d.dataProblem(diag.HeaderHole, from, t.Name, "%d bytes before %s belong to no tensor: it begins at %d, want %d",
+		t.Begin-from, diag.Name(t.Name), t.Begin, from))
+}
+
+// checkSize holds the shape against the data_offsets. The product is taken from
+// the left as in the reference, so that [0,2^63,4] passes and [2^63,4,0] does not.
+func (d *decoder) checkSize(t *TensorInfo, at int) {
+	n, over := uint64(1), uint64(0)
+	for _, dim := range t.Shape {
+		if over == 0 {
+			over, n = bits.Mul64(n, dim)
+		}
+	}
+	var size uint64
+	if over == 0 {
+		over, size = bits.Mul64(n, uint64(t.DType.Bits()))
+	}
+	takes := t.Bytes()
+	what := fmt.Sprintf("%s %s", t.DType, shapeText(t.Shape))
+	switch {
+	case over != 0:
+		d.add(diag.HeaderOverflow, at, t.Name, "%s: %s has more bits than 64-bit numbers can count", diag.Name(t.Name), what)
+	case size%8 != 0:
+		d.add(diag.HeaderPartialByte, at, t.Name, "%s: %s takes %d bits, want a multiple of 8", diag.Name(t.Name), what, size)
+	case size/8 != takes:
+		p := d.problem(diag.HeaderSize, at, t.Name, "%s: %s takes %d bytes, data_offsets give %d", diag.Name(t.Name), what, size/8, takes)
+		p.Want, p.Got = fmt.Sprintf("%d bytes", size/8), fmt.Sprintf("%d bytes", takes)
+		if t.DType == F4 && takes == n {
+			p.Cause = "the shape counts bytes; for F4 it has to count elements, two to a byte"
+		}
+		d.report.Add(p)
+	default:
+		d.loadable(t, at)
+	}
+}
+
+// loadable notes what the format allows and frameworks cannot hold.
+func (d *decoder) loadable(t *TensorInfo, at int) {
+	for _, dim := range t.Shape {
+		if dim > math.MaxInt64 {
+			d.add(diag.HeaderDimension, at, t.Name, "%s has a dimension of %d, more than a signed 64-bit integer holds", diag.Name(t.Name), dim)
+			break
+		}
+	}
+	const most = 64 // numpy's NPY_MAXDIMS since 2.0, and torch's
+	if len(t.Shape) > most {
+		d.add(diag.HeaderRank, at, t.Name, "%s has %d dimensions, numpy and torch allow %d", diag.Name(t.Name), len(t.Shape), most)
+	}
+	if t.DType.Bits() < 8 && len(t.Shape) > 1 && t.Bytes() > 0 {
+		if row := t.Shape[len(t.Shape)-1]; row%8*uint64(t.DType.Bits())%8 != 0 {
+			d.add(diag.HeaderSplitRow, at, t.Name, "%s: rows of %d %s elements end inside a byte", diag.Name(t.Name), row, t.DType)
+		}
+	}
+}
+
+// alignment notes what cannot be viewed without a copy, once per file.
+func (d *decoder) alignment() {
+	if start := d.h.DataStart(); start%8 != 0 {
+		p := d.problem(diag.HeaderUnaligned, -8, "", "the data starts at byte %d, not on a multiple of 8", start)
+		p.Fix = "save the file with a writer that pads its header, if views without a copy matter"
+		d.report.Add(p)
+	}
+	var first *TensorInfo
+	n := 0
+	for i := range d.h.Tensors {
+		t := &d.h.Tensors[i]
+		if bits := t.DType.Bits(); bits > 8 && t.Begin%uint64(bits/8) != 0 {
+			if first == nil {
+				first = t
+			}
+			n++
+		}
+	}
+	if n > 0 {
+		d.report.Add(d.dataProblem(diag.TensorUnaligned, first.Begin, first.Name, "%d of %d tensors do not begin on a multiple of their element's size, first: %s",
+			n, len(d.h.Tensors), diag.Name(first.Name)))
+	}
+}
+
+// truncated reports that the data of size-8-N bytes ends before end.
+func (d *decoder) truncated(size int64, data, end uint64) {
+	lost := 0
+	first := ""
+	for i := range d.h.Tensors {
+		if t := &d.h.Tensors[i]; t.End > data && t.End >= t.Begin {
+			if lost == 0 {
+				first = t.Name
+			}
+			lost++
+		}
+	}
+	total, carry := bits.Add64(end, uint64(d.h.DataStart()), 0)
+	if carry > 0 {
+		total = math.MaxUint64
+	}
+	p := diag.New(diag.FileTruncated, "%s (%.1f %%); %d of %d tensors incomplete, first: %s",
+		partOf(uint64(size), total), 100*float64(size)/float64(total), lost, len(d.h.Tensors), diag.Name(first))
+	p.File, p.Tensor, p.Offset = d.file, first, diag.At(size)
+	p.Want, p.Got = fmt.Sprintf("%d bytes", total), fmt.Sprintf("%d bytes", size)
+	p.Cause = "a download, copy or save that was interrupted, or a full disk"
+	p.Fix = "get the file again, and compare its size with the source; if it was saved here, use the checkpoint before it"
+	d.report.Add(p)
+}
+
+// partOf formats "12.41 of 16.58 GB".
+func partOf(n, total uint64) string {
+	part, whole := diag.Size(n), diag.Size(total)
+	number, unit, _ := strings.Cut(part, " ")
+	if strings.HasSuffix(whole, " "+unit) {
+		part = number
+	}
+	return part + " of " + whole
+}
+
+// trailing reports that the data goes on after end.
+func (d *decoder) trailing(data, end uint64) {
+	more := data - end
+	p := d.dataProblem(diag.FileTrailing, end, "", "%d bytes after the last tensor: the header describes %d bytes of data, the file has %d", more, end, data)
+	p.Want, p.Got = fmt.Sprintf("%d bytes of data", end), fmt.Sprintf("%d bytes of data", data)
+	p.Cause, p.Fix = trailingCause(d.tail(end), more), "get the file again; do not cut it to size unless you know what was added"
+	d.report.Add(p)
+}
+
+// trailingCause tells why a file probably goes on, from the bytes that follow.
+func trailingCause(tail []byte, more uint64) string {
+	if len(tail) > 0 && len(bytes.TrimLeft(tail, "\x00")) == 0 {
+		return "what follows begins with zeros: the file was preallocated or padded after it was saved"
+	}
+	if plausible(tail, int64(min(more, math.MaxInt64))) {
+		return "what follows begins like another safetensors file: two files were joined, or a resumed download started again"
+	}
+	if p := Sniff(tail, int64(min(more, math.MaxInt64))); p != nil {
+		return "what follows looks like something else was appended (" + p.Title() + ")"
+	}
+	return "tensors were removed from the header by hand, a file was written over a longer one, or something was appended"
+}
+
+// shapeText formats a shape as [2,3], with the middle of a long one left out.
+func shapeText(shape []uint64) string {
+	var dims []string
+	for i, dim := range shape {
+		if len(shape) > 16 && i == 8 {
+			dims = append(dims, fmt.Sprintf("…%d more…", len(shape)-8))
+			break
+		}
+		dims = append(dims, strconv.FormatUint(dim, 10))
+	}
+	return "[" + strings.Join(dims, ",") + "]"
+}
