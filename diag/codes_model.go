@@ -5,6 +5,7 @@ const (
 	TensorMissing    Code = "M001"
 	TensorUnexpected Code = "M002"
 	TensorShape      Code = "M003"
+	ConfigDuplicate  Code = "M010"
 )
 
 var modelCodes = []Info{
@@ -17,4 +18,7 @@ var modelCodes = []Info{
 	{TensorShape, Error, "tensor of the wrong shape", "tensors have the wrong shape",
 		"The tensor's shape is not the one that config.json leads to. from_pretrained raises an error.",
 		"model.embed_tokens.weight is [128,32], config.json leads to [120,32]", "transformers 5.23.0 modeling_utils.py, mismatched_keys"},
+	{ConfigDuplicate, Warning, "config key twice", "config keys occur twice",
+		"config.json has the same key twice in one object. Python takes the last one; other readers may take the first, or refuse the file.",
+		"key hidden_size stands in config.json twice", "Python json.load"},
 }

@@ -1,0 +1,255 @@
+package hfconfig
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// A ConfigError says which key of config.json cannot be used, and why.
+type ConfigError struct {
+	Key     string // dotted for sub-configs; "" if it is not one key
+	Message string
+}
+
+func (e *ConfigError) Error() string {
+	if e.Key == "" {
+		return "config.json: " + e.Message
+	}
+	return fmt.Sprintf("config.json: %s: %s", e.Key, e.Message)
+}
+
+// An env is one object of config.json seen as the config of a model type: its
+// keys with aliases, defaults and derived values. Keys are computed when they
+// are asked for.
+type env struct {
+	reg    *Registry
+	model  *model
+	object map[string]any
+	path   string // of the object in config.json, "" or "text_config."
+	memo   map[string]*memo
+	subs   map[string]*env
+	frame  *frame
+	depth  int
+}
+
+type memo struct {
+	v    value
+	err  error
+	done bool
+}
+
+func newEnv(r *Registry, m *model, object map[string]any, f *frame) *env {
+	return &env{reg: r, model: m, object: object, memo: map[string]*memo{}, subs: map[string]*env{}, frame: f}
+}
+
+// lookup returns the value of a key, dotted if it stands in a sub-config.
+func (e *env) lookup(k string) (value, error) {
+	if first, rest, dotted := strings.Cut(k, "."); dotted {
+		sub, err := e.sub(first)
+		if err != nil {
+			return value{}, err
+		}
+		if sub == nil {
+			return value{}, &ConfigError{e.path + first, "null, but the model needs " + e.path + k}
+		}
+		return sub.lookup(rest)
+	}
+	m := e.memo[k]
+	if m == nil {
+		m = &memo{err: &ConfigError{e.path + k, "its value depends on itself"}}
+		e.memo[k] = m
+		m.v, m.err = e.compute(k)
+		m.done = true
+	}
+	return m.v, m.err
+}
+
+func (e *env) compute(name string) (value, error) {
+	k := e.model.keys[name]
+	if k == nil {
+		if name == "num_labels" {
+			return e.numLabels()
+		}
+		return value{}, fmt.Errorf("the schema of %s uses key %s and does not describe it", e.model.name, name)
+	}
+	if k.sub != nil { // only whether it is there can be asked
+		sub, err := e.sub(name)
+		if err != nil || sub == nil {
+			return value{}, err
+		}
+		return value{kind: kindOther, s: "an object"}, nil
+	}
+	if k.always != nil {
+		return e.evaluate(k.always)
+	}
+	v, given, err := e.given(k)
+	if err != nil {
+		return value{}, err
+	}
+	if !given {
+		if k.absent == nil {
+			return value{}, &ConfigError{e.path + name, "the key is absent, and " + e.model.name + " has no default for it"}
+		}
+		if v, err = e.evaluate(k.absent); err != nil {
+			return value{}, err
+		}
+	}
+	if v.kind == kindNull && k.null != nil {
+		return e.evaluate(k.null)
+	}
+	return v, nil
+}
+
+// given returns what the file says of k. As in transformers, an alias wins over
+// the name itself.
+func (e *env) given(k *key) (v value, ok bool, err error) {
+	for _, spelling := range append([]string{k.name}, k.aliases...) {
+		if x, found := e.object[spelling]; found {
+			v, ok = jsonValue(x), true
+			if err := e.checkType(k, spelling, v); err != nil {
+				return value{}, false, err
+			}
+		}
+	}
+	return v, ok, nil
+}
+
+// checkType refuses what transformers' strict config classes refuse and what
+// would otherwise be misread, such as "false" for a flag.
+func (e *env) checkType(k *key, spelling string, v value) error {
+	def, ok := k.absent.(literal)
+	if !ok || v.kind == kindNull {
+		return nil
+	}
+	want := ""
+	switch {
+	case def.v.kind == kindBool && v.kind != kindBool:
+		want = "true or false"
+	case def.v.kind == kindInt && v.kind != kindInt && v.kind != kindList:
+		want = "a whole number"
+	case def.v.kind == kindFloat && v.kind != kindInt && v.kind != kindFloat && v.kind != kindList:
+		want = "a number"
+	case def.v.kind == kindList && v.kind != kindList && v.kind != kindInt:
+		want = "a list"
+	}
+	if want == "" {
+		return nil
+	}
+	return &ConfigError{e.path + spelling, fmt.Sprintf("want %s, found %s", want, v)}
+}
+
+func (e *env) evaluate(x expr) (value, error) {
+	if err := e.frame.spend(1); err != nil {
+		return value{}, err
+	}
+	if e.depth++; e.depth > maxNesting {
+		return value{}, errors.New("keys of the schema depend on each other in too long a chain")
+	}
+	defer func() { e.depth-- }()
+	return (&scope{env: e, frame: e.frame}).value(x)
+}
+
+// numLabels follows PreTrainedConfig: num_labels if it is there, else the number
+// of entries of id2label, else 2.
+func (e *env) numLabels() (value, error) {
+	if x, ok := e.object["num_labels"]; ok {
+		v := jsonValue(x)
+		if v.kind != kindInt {
+			return value{}, &ConfigError{e.path + "num_labels", fmt.Sprintf("want a whole number, found %s", v)}
+		}
+		return v, nil
+	}
+	switch x := e.object["id2label"].(type) {
+	case nil:
+		return intValue(2), nil
+	case map[string]any:
+		return intValue(int64(len(x))), nil
+	default:
+		return value{}, &ConfigError{e.path + "id2label", fmt.Sprintf("want an object, found %s", jsonValue(x))}
+	}
+}
+
+// sub returns the config that stands under a key, or nil if it is optional and
+// not there.
+func (e *env) sub(name string) (*env, error) {
+	if s, ok := e.subs[name]; ok {
+		return s, nil
+	}
+	k := e.model.keys[name]
+	if k == nil || k.sub == nil {
+		return nil, fmt.Errorf("the schema of %s uses the sub-config %s and does not describe it", e.model.name, name)
+	}
+	if strings.Count(e.path, ".") > 8 {
+		return nil, &ConfigError{e.path + name, "sub-configs are nested too deep"}
+	}
+	object, path := k.sub.object, e.path+name+"."
+	for _, spelling := range append([]string{name}, k.aliases...) {
+		switch x := e.object[spelling].(type) {
+		case nil:
+		case map[string]any:
+			object, path = x, e.path+spelling+"."
+		default:
+			return nil, &ConfigError{e.path + spelling, fmt.Sprintf("want an object, found %s", jsonValue(x))}
+		}
+	}
+	if object == nil && k.sub.optional {
+		e.subs[name] = nil
+		return nil, nil
+	}
+	if object == nil && k.sub.self {
+		object, path = e.object, e.path
+	}
+	modelType := k.sub.modelType
+	if t := text(object["model_type"]); k.sub.auto && t != "" {
+		modelType = t
+	}
+	m, err := e.reg.model(modelType)
+	if err != nil {
+		return nil, err
+	}
+	s := newEnv(e.reg, m, object, e.frame)
+	s.path = path
+	e.subs[name] = s
+	return s, nil
+}
+
+// A scope is where an expression stands: a config and the local names.
+type scope struct {
+	env    *env
+	frame  *frame
+	locals *local
+	depth  int // loop variables in use
+}
+
+type local struct {
+	name string
+	x    expr // a literal or slot
+	next *local
+}
+
+func (s *scope) local(name string) (expr, bool) {
+	for l := s.locals; l != nil; l = l.next {
+		if l.name == name {
+			return l.x, true
+		}
+	}
+	return nil, false
+}
+
+// let returns a scope in which name means x.
+func (s *scope) let(name string, x expr) *scope {
+	c := *s
+	c.locals = &local{name, x, s.locals}
+	return &c
+}
+
+// loop returns a scope with one more variable.
+func (s *scope) loop(v string) *scope {
+	c := s.let(v, slot{s.depth, v})
+	c.depth++
+	return c
+}
+
+// value folds and computes an expression that depends on the config only.
+func (s *scope) value(x expr) (value, error) { return x.fold(s).eval(s.frame) }

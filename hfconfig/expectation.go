@@ -1,0 +1,338 @@
+package hfconfig
+
+import (
+	"iter"
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+// A Tensor is one tensor that a checkpoint of the model holds.
+type Tensor struct {
+	Name  string
+	Shape []uint64 // outermost first; shared with other tensors, not to be modified
+}
+
+// An Expectation is what a checkpoint holds that fits a config. It is immutable;
+// any number of goroutines may use it.
+type Expectation struct {
+	// ModelType is the schema's name of the model_type.
+	ModelType string
+	// Architecture is the class whose tensors these are, under its present name.
+	Architecture string
+	// Partial says that only the base model is known: config.json names no class in
+	// architectures, or one that the schema does not have. There may be a head
+	// besides, of which nothing is said.
+	Partial bool
+
+	plan     *plan
+	model    *model
+	class    *class
+	config   *Config
+	registry *Registry
+	object   map[string]any
+}
+
+// ExpectOptions configures Expect. Nil means defaults.
+type ExpectOptions struct {
+	// Class is the class to expect instead of architectures[0].
+	Class string
+}
+
+// Expect returns what a checkpoint of this config holds. The error matches
+// ErrUnknownModel if the model or its quantization is not known; any other error
+// says that the config is bad, and is a *ConfigError where one key is at fault.
+// Time and memory are bounded, whatever the config says.
+func (r *Registry) Expect(c *Config, o *ExpectOptions) (*Expectation, error) {
+	m, err := r.model(c.ModelType())
+	if err != nil {
+		return nil, err
+	}
+	if q := c.Quantization(); q != "" {
+		return nil, &UnknownError{m.name, "quantized by " + q + ": what such a checkpoint holds is not known"}
+	}
+	x := &Expectation{ModelType: m.name, model: m, config: c, registry: r}
+	name := ""
+	if a := c.Architectures(); len(a) > 0 {
+		name = a[0]
+	}
+	if o != nil && o.Class != "" {
+		name = o.Class
+	}
+	if x.class = m.class(name); x.class == nil {
+		if x.class, x.Partial = m.role("base"), true; x.class == nil {
+			return nil, &UnknownError{m.name, "class " + name + " is not known"}
+		}
+	}
+	x.Architecture = x.class.name
+	if x.plan, err = x.bind(x.class); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+func (x *Expectation) bind(c *class) (*plan, error) {
+	e := newEnv(x.registry, x.model, x.config.root, &frame{left: maxWork})
+	for _, q := range x.model.requires {
+		v, err := e.evaluate(q.cond)
+		if err != nil {
+			return nil, err
+		}
+		if !v.truth() {
+			return nil, &ConfigError{"", "the model needs " + q.text + ", which does not hold here"}
+		}
+	}
+	return bind(e, c)
+}
+
+// measure collects ties, counts the tensors and finds the layouts that differ.
+// It evaluates everything once, so that later walks cannot fail.
+func (p *plan) measure(work *frame) error {
+	f := &frame{vars: make([]value, p.slots), left: work.left}
+	var buf []byte
+	name := func(parts []part) (string, error) {
+		var err error
+		buf, err = appendName(buf[:0], parts, f)
+		return string(buf), err
+	}
+	err := walk(p.nodes, f, true, func(n *node) error {
+		if n.tie == nil {
+			return nil
+		}
+		target, err := name(n.tie.target)
+		if err != nil {
+			return err
+		}
+		source, err := name(n.tie.source)
+		if err != nil {
+			return err
+		}
+		if p.ties == nil {
+			p.ties = make(map[string]string)
+		}
+		p.ties[target] = source
+		p.tieSize[len(target)%256] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var hubIsNative = true
+	total := 0
+	err = walk(p.nodes, f, false, func(n *node) error {
+		r := n.row
+		if r == nil {
+			return nil
+		}
+		shape, bias, err := r.size(f)
+		if err != nil {
+			return err
+		}
+		for l := range Layout(layoutCount) {
+			if r.layouts.has(l) != r.layouts.has(Save) || r.layouts.has(l) && !r.saved.has(l) {
+				p.distinct[l] = true
+			}
+		}
+		if r.layouts.has(Hub) != r.layouts.has(Native) || r.layouts.has(Hub) && !r.native.has(Hub) {
+			hubIsNative = false
+		}
+		for _, parts := range r.names { // fails here or never
+			if buf, err = appendName(buf[:0], parts, f); err != nil {
+				return err
+			}
+		}
+		if total += 2; total > 2*maxTensors {
+			return &ConfigError{"", "it leads to more than 2,000,000 tensors"}
+		}
+		if !r.layouts.has(Save) || r.optional {
+			return nil
+		}
+		return p.tensors(r, f, &buf, Save, shape, bias, func(_ []byte, shape []uint64, tied bool) error {
+			if tied {
+				return nil
+			}
+			p.count++
+			n := uint64(1)
+			for _, d := range shape {
+				hi, lo := bits.Mul64(n, d)
+				if n = lo; hi != 0 || n > 1<<62 {
+					return &ConfigError{"", "it leads to a tensor too large to count"}
+				}
+			}
+			if p.elements += n; p.elements > 1<<62 {
+				return &ConfigError{"", "it leads to a model too large to count"}
+			}
+			return nil
+		})
+	})
+	if hubIsNative {
+		p.distinct[Hub] = false
+	}
+	return err
+}
+
+var batchNormScalar = []uint64{}
+
+// tensors calls emit for every tensor of a row, with its name in layout l. The
+// name is only valid during the call.
+func (p *plan) tensors(r *row, f *frame, buf *[]byte, l Layout, shape, bias []uint64, emit func(name []byte, shape []uint64, tied bool) error) error {
+	b, err := appendName((*buf)[:0], r.names[l], f)
+	if err != nil {
+		return err
+	}
+	base := len(b)
+	var native []byte
+	if len(p.ties) > 0 {
+		if r.native.has(l) {
+			native = b[:base:base]
+		} else if native, err = appendName(nil, r.names[Native], f); err != nil {
+			return err
+		}
+	}
+	one := func(suffix string, shape []uint64) error {
+		tied := false
+		if len(p.ties) > 0 && p.tieSize[(len(native)+len(suffix))%256] {
+			_, tied = p.ties[string(native)+suffix]
+		}
+		b = append(b[:base], suffix...)
+		return emit(b, shape, tied)
+	}
+	for _, suffix := range kinds[r.kind].suffixes {
+		if err := one(suffix, shape); err != nil {
+			return err
+		}
+	}
+	if r.kind == BatchNorm {
+		if err := one(".num_batches_tracked", batchNormScalar); err != nil {
+			return err
+		}
+	}
+	if bias != nil {
+		if err := one(".bias", bias); err != nil {
+			return err
+		}
+	}
+	*buf = b
+	return nil
+}
+
+// each calls emit for every tensor in layout l, those included that may be left
+// out. name is only valid during the call; it returns false to stop.
+func (p *plan) each(l Layout, emit func(r *row, f *frame, name []byte, shape []uint64, optional bool) bool) {
+	f := &frame{vars: make([]value, p.slots), left: maxWork}
+	var buf []byte
+	// No error but errStop: measure has evaluated the same before.
+	_ = walk(p.nodes, f, false, func(n *node) error {
+		r := n.row
+		if r == nil || !r.layouts.has(l) {
+			return nil
+		}
+		shape, bias, err := r.size(f)
+		if err != nil {
+			return err
+		}
+		return p.tensors(r, f, &buf, l, shape, bias, func(name []byte, shape []uint64, tied bool) error {
+			if !emit(r, f, name, shape, tied || r.optional) {
+				return errStop
+			}
+			return nil
+		})
+	})
+}
+
+// Layouts returns the layouts that differ for this model: Save, and Native and
+// Hub where they are not the same as another.
+func (x *Expectation) Layouts() []Layout {
+	out := []Layout{Save}
+	for l := Native; l < layoutCount; l++ {
+		if x.plan.distinct[l] {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// Len returns the number of tensors in layout Save.
+func (x *Expectation) Len() int { return x.plan.count }
+
+// Parameters returns the number of elements of all tensors, tied ones counted
+// once. Saved buffers, such as those of batch norms, are counted too.
+func (x *Expectation) Parameters() uint64 { return x.plan.elements }
+
+// All returns the tensors that a checkpoint in the layout must hold, in the
+// order of the schema.
+func (x *Expectation) All(l Layout) iter.Seq[Tensor] {
+	return func(yield func(Tensor) bool) {
+		x.plan.each(l, func(_ *row, _ *frame, name []byte, shape []uint64, optional bool) bool {
+			return optional || yield(Tensor{string(name), shape})
+		})
+	}
+}
+
+// Tensors returns what All yields as a map from name to shape.
+func (x *Expectation) Tensors(l Layout) map[string][]uint64 {
+	type entry struct {
+		end   int
+		shape []uint64
+	}
+	// All names are cut from one string, which is most of the speed.
+	entries := make([]entry, 0, x.plan.count)
+	names := make([]byte, 0, 48*x.plan.count)
+	x.plan.each(l, func(_ *row, _ *frame, name []byte, shape []uint64, optional bool) bool {
+		if !optional {
+			names = append(names, name...)
+			entries = append(entries, entry{len(names), shape})
+		}
+		return true
+	})
+	text, start := string(names), 0
+	out := make(map[string][]uint64, len(entries))
+	for _, e := range entries {
+		out[text[start:e.end]] = e.shape
+		start = e.end
+	}
+	return out
+}
+
+// Optional returns the tensors that a checkpoint may hold besides: copies of
+// tied weights, and what the model's code ignores.
+func (x *Expectation) Optional(l Layout) map[string][]uint64 {
+	out := make(map[string][]uint64)
+	x.plan.each(l, func(_ *row, _ *frame, name []byte, shape []uint64, optional bool) bool {
+		if optional {
+			out[string(name)] = shape
+		}
+		return true
+	})
+	return out
+}
+
+// Tied returns the groups of tensors that are one weight, by their native names:
+// first the one that is saved, then those that are left out, sorted. The groups
+// are sorted too.
+func (x *Expectation) Tied() [][]string {
+	groups := make(map[string][]string)
+	for target := range x.plan.ties {
+		kept := x.plan.kept(target)
+		groups[kept] = append(groups[kept], target)
+	}
+	var out [][]string
+	for kept, dropped := range groups {
+		slices.Sort(dropped)
+		out = append(out, append([]string{kept}, dropped...))
+	}
+	slices.SortFunc(out, func(a, b []string) int { return strings.Compare(a[0], b[0]) })
+	return out
+}
+
+// kept follows ties to the tensor that is saved.
+func (p *plan) kept(target string) string {
+	for range len(p.ties) {
+		source, ok := p.ties[target]
+		if !ok {
+			break
+		}
+		target = source
+	}
+	return target
+}

@@ -1,0 +1,521 @@
+package hfconfig
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Limits on what one config may ask for.
+const (
+	maxTensors = 2_000_000 // DeepSeek-V3, expert by expert, has 91,000
+	maxWork    = 100_000_000
+	maxPlan    = 1 << 18 // statements after all blocks are put in place
+	maxUses    = 24      // blocks within blocks
+	maxDim     = 1 << 40
+)
+
+// A plan is a class bound to a config: its statements with everything computed
+// that the config decides. What is left are loops, and what depends on their
+// variables.
+type plan struct {
+	nodes    []node
+	slots    int
+	ties     map[string]string // native names: dropped -> kept
+	tieSize  [256]bool         // lengths of the dropped names, modulo 256
+	distinct [layoutCount]bool // differs from Save
+	count    int               // tensors in layout Save
+	elements uint64
+}
+
+// A node is one of: a row, a tie, a loop, a variable, or statements under a
+// condition.
+type node struct {
+	row  *row
+	tie  *tieNode
+	loop *loopNode
+	cond expr // with body
+	let  expr // with slot and body
+	slot int
+	body []node
+	ties bool // a tie stands in it
+}
+
+type loopNode struct {
+	from, to, in expr
+	text         string // of the bound, for messages
+	key          string // the config key if it is one
+	slot         int
+	body         []node
+}
+
+type tieNode struct{ target, source []part }
+
+// A part of a name is text or a number.
+type part struct {
+	text string
+	x    expr
+}
+
+// A row is a module, or a tensor of its own, at one place in the code.
+type row struct {
+	kind     Kind
+	layouts  layoutSet
+	optional bool
+	native   layoutSet // layouts in which the name is that of Native
+	saved    layoutSet // layouts in which the name is that of Save
+	names    [layoutCount][]part
+	dims     []expr
+	shape    []uint64 // if it is the same for all turns of the loops
+	bias     expr     // nil: none
+	biasSize []uint64
+	source   *rowStmt
+	env      *env
+}
+
+// bind computes the plan of a class for a config.
+func bind(e *env, c *class) (*plan, error) {
+	b := &binder{plan: &plan{}}
+	s := &scope{env: e, frame: e.frame}
+	if err := b.body(c.body, place{scope: s, layouts: allLayouts, model: e.model}, &b.plan.nodes); err != nil {
+		return nil, err
+	}
+	if err := b.plan.measure(e.frame); err != nil {
+		return nil, err
+	}
+	return b.plan, nil
+}
+
+type binder struct {
+	plan  *plan
+	nodes int
+}
+
+// A place is where statements are put: names so far, scope, layouts.
+type place struct {
+	*scope
+	model    *model // whose blocks are meant by a name alone
+	prefix   [layoutCount][]part
+	layouts  layoutSet
+	optional bool
+	uses     int
+}
+
+func (b *binder) body(body []stmt, at place, out *[]node) error {
+	for i, s := range body {
+		if b.nodes++; b.nodes > maxPlan {
+			return errTooMuchWork
+		}
+		if l, ok := s.(letStmt); ok {
+			x := l.x.fold(at.scope)
+			if _, open := x.(literal); !open {
+				n := node{let: x, slot: at.depth}
+				at.scope = at.loop(l.v)
+				b.plan.slots = max(b.plan.slots, at.depth)
+				if err := b.body(body[i+1:], at, &n.body); err != nil {
+					return err
+				}
+				*out = append(*out, n.marked())
+				return nil
+			}
+			at.scope = at.let(l.v, x)
+			continue
+		}
+		if err := b.stmt(s, at, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *binder) stmt(s stmt, at place, out *[]node) error {
+	switch s := s.(type) {
+	case rowStmt:
+		return b.under(s.cond, at, out, func(out *[]node) error {
+			for _, p := range s.paths {
+				*out = append(*out, node{row: newRow(&s, p, at)})
+			}
+			return nil
+		})
+	case groupStmt:
+		at.prefix = at.extend(s.path)
+		return b.body(s.body, at, out)
+	case loopStmt:
+		return b.loop(s, at, out)
+	case ifStmt:
+		if err := b.under(s.cond, at, out, func(out *[]node) error { return b.body(s.body, at, out) }); err != nil {
+			return err
+		}
+		if s.els == nil {
+			return nil
+		}
+		return b.under(unary{"not", s.cond}, at, out, func(out *[]node) error { return b.body(s.els, at, out) })
+	case layoutStmt:
+		at.layouts &= s.layouts
+		return b.body(s.body, at, out)
+	case optionalStmt:
+		at.optional = true
+		return b.body(s.body, at, out)
+	case tieStmt:
+		return b.under(s.cond, at, out, func(out *[]node) error {
+			target, source := at.extend(s.target), at.extend(s.source)
+			*out = append(*out, node{tie: &tieNode{target[Native], source[Native]}, ties: true})
+			return nil
+		})
+	case useStmt:
+		return b.use(s, at, out)
+	}
+	return fmt.Errorf("hfconfig: statement %T", s)
+}
+
+// under puts statements under a condition; cond nil means none.
+func (b *binder) under(cond expr, at place, out *[]node, put func(*[]node) error) error {
+	if cond == nil {
+		return put(out)
+	}
+	switch x := cond.fold(at.scope).(type) {
+	case literal:
+		if !x.v.truth() {
+			return nil
+		}
+		return put(out)
+	default:
+		n := node{cond: x}
+		if err := put(&n.body); err != nil {
+			return err
+		}
+		*out = append(*out, n.marked())
+		return nil
+	}
+}
+
+func (b *binder) loop(s loopStmt, at place, out *[]node) error {
+	l := &loopNode{slot: at.depth}
+	bound := s.to
+	if s.in != nil {
+		bound = s.in
+		l.in = s.in.fold(at.scope)
+	} else {
+		l.to = s.to.fold(at.scope)
+		l.from = literal{intValue(0)}
+		if s.from != nil {
+			l.from = s.from.fold(at.scope)
+		}
+	}
+	l.text = bound.String()
+	if n, ok := bound.(name); ok {
+		l.key = at.env.path + n.key
+	}
+	at.scope = at.scope.loop(s.v)
+	b.plan.slots = max(b.plan.slots, at.depth)
+	if err := b.body(s.body, at, &l.body); err != nil {
+		return err
+	}
+	*out = append(*out, node{loop: l, ties: anyTies(l.body)})
+	return nil
+}
+
+func (b *binder) use(s useStmt, at place, out *[]node) error {
+	if at.uses++; at.uses > maxUses {
+		return fmt.Errorf("hfconfig: the schema of %s uses blocks within blocks more than %d deep, or in a circle", at.model.name, maxUses)
+	}
+	inner := at
+	e := at.env
+	if s.with != "" {
+		var err error
+		if e, err = e.subPath(s.with); err != nil {
+			return err
+		}
+		if e == nil {
+			return &ConfigError{at.env.path + s.with, "null, but the model needs it"}
+		}
+	}
+	inner.scope = &scope{env: e, frame: at.frame, depth: at.depth}
+	if s.role != "" {
+		c := e.model.role(s.role)
+		if c == nil {
+			return &UnknownError{e.model.name, "its schema has no class with the role " + s.role}
+		}
+		inner.model = e.model
+		return b.body(c.body, inner, out)
+	}
+	inner.model = at.model
+	if s.model != "" {
+		var err error
+		if inner.model, err = e.reg.model(s.model); err != nil {
+			return err
+		}
+	}
+	blk := inner.model.blocks[s.block]
+	if blk == nil {
+		return fmt.Errorf("hfconfig: the schema of %s has no block %s", inner.model.name, s.block)
+	}
+	if len(s.args) != len(blk.params) {
+		return fmt.Errorf("hfconfig: block %s.%s takes %d arguments, not %d", inner.model.name, s.block, len(blk.params), len(s.args))
+	}
+	for i, a := range s.args {
+		x := a.fold(at.scope)
+		if _, ok := x.(literal); !ok && at.depth == 0 {
+			if _, ok := x.(failure); !ok {
+				return fmt.Errorf("hfconfig: block %s.%s: argument %s is open", inner.model.name, s.block, a)
+			}
+		}
+		inner.scope = inner.let(blk.params[i], x)
+	}
+	return b.body(blk.body, inner, out)
+}
+
+// subPath returns the sub-config under a dotted path.
+func (e *env) subPath(dotted string) (*env, error) {
+	for _, k := range strings.Split(dotted, ".") {
+		var err error
+		if e, err = e.sub(k); err != nil || e == nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// extend returns the names so far with p behind them.
+func (at *place) extend(p path) [layoutCount][]part {
+	var out [layoutCount][]part
+	for l := range Layout(layoutCount) {
+		names, segments := at.prefix[l], p.in(l)
+		parts := slices.Clone(names)
+		add := func(text string) {
+			if n := len(parts); n > 0 && parts[n-1].x == nil {
+				parts[n-1].text += text
+			} else {
+				parts = append(parts, part{text: text})
+			}
+		}
+		if len(names) > 0 && len(segments) > 0 {
+			add(".")
+		}
+		for _, s := range segments {
+			if s.x == nil {
+				add(s.text)
+				continue
+			}
+			x := s.x.fold(at.scope)
+			if v, ok := x.(literal); ok && v.v.kind == kindInt {
+				add(strconv.FormatInt(v.v.i, 10))
+			} else {
+				parts = append(parts, part{x: x})
+			}
+		}
+		out[l] = parts
+	}
+	return out
+}
+
+func newRow(s *rowStmt, p path, at place) *row {
+	r := &row{kind: s.kind, layouts: at.layouts, optional: at.optional, source: s, env: at.env, names: at.extend(p)}
+	for l := range Layout(layoutCount) {
+		if slices.EqualFunc(r.names[l], r.names[Native], samePart) {
+			r.native |= 1 << l
+		}
+		if slices.EqualFunc(r.names[l], r.names[Save], samePart) {
+			r.saved |= 1 << l
+		}
+	}
+	constant := true
+	for _, d := range s.dims {
+		x := d.fold(at.scope)
+		r.dims = append(r.dims, x)
+		if v, ok := x.(literal); !ok || dimension(v.v) != nil {
+			constant = false
+		}
+	}
+	if constant {
+		r.shape = make([]uint64, len(r.dims))
+		for i, x := range r.dims {
+			r.shape[i] = uint64(x.(literal).v.i)
+		}
+		r.biasSize = r.biasShape(r.shape)
+	}
+	if s.bias != nil {
+		r.bias = s.bias.fold(at.scope)
+		if v, ok := r.bias.(literal); ok && !v.v.truth() {
+			r.bias = nil
+		}
+	}
+	return r
+}
+
+func samePart(a, b part) bool {
+	if a.x == nil || b.x == nil {
+		return a.x == nil && b.x == nil && a.text == b.text
+	}
+	return a.x.String() == b.x.String()
+}
+
+func (r *row) biasShape(shape []uint64) []uint64 {
+	if d := kinds[r.kind].bias; d != none {
+		return shape[d : d+1 : d+1]
+	}
+	return nil
+}
+
+func dimension(v value) error {
+	if v.kind != kindInt {
+		return fmt.Errorf("want a whole number, found %s", v)
+	}
+	if v.i < 0 || v.i > maxDim {
+		return fmt.Errorf("%d is no size", v.i)
+	}
+	return nil
+}
+
+// size computes the shapes of weight and bias; bias is nil if there is none.
+func (r *row) size(f *frame) (shape, bias []uint64, err error) {
+	if shape = r.shape; shape == nil {
+		shape = make([]uint64, len(r.dims))
+		for i, x := range r.dims {
+			v, err := x.eval(f)
+			if err != nil {
+				return nil, nil, err
+			}
+			if err := dimension(v); err != nil {
+				if n, ok := r.source.dims[i].(name); ok {
+					return nil, nil, &ConfigError{r.env.path + n.key, err.Error()}
+				}
+				return nil, nil, explain(err, r.source.dims[i])
+			}
+			shape[i] = uint64(v.i)
+		}
+	}
+	if r.bias != nil {
+		v, err := r.bias.eval(f)
+		if err != nil {
+			return nil, nil, err
+		}
+		if v.truth() {
+			if bias = r.biasSize; bias == nil {
+				bias = r.biasShape(shape)
+			}
+		}
+	}
+	return shape, bias, nil
+}
+
+func (n node) marked() node {
+	n.ties = anyTies(n.body)
+	return n
+}
+
+func anyTies(nodes []node) bool {
+	return slices.ContainsFunc(nodes, func(n node) bool { return n.ties })
+}
+
+// errStop ends a walk early.
+var errStop = errors.New("stop")
+
+// walk calls visit for every row and tie that is there. It stops at the first
+// error; once measure has succeeded there is none but visit's.
+func walk(nodes []node, f *frame, onlyTies bool, visit func(n *node) error) error {
+	for i := range nodes {
+		n := &nodes[i]
+		if onlyTies && !n.ties {
+			continue
+		}
+		var err error
+		switch {
+		case n.row != nil, n.tie != nil:
+			err = visit(n)
+		case n.loop != nil:
+			err = n.loop.walk(f, onlyTies, visit)
+		case n.let != nil:
+			if f.vars[n.slot], err = n.let.eval(f); err == nil {
+				err = walk(n.body, f, onlyTies, visit)
+			}
+		default:
+			var v value
+			if v, err = n.cond.eval(f); err == nil && v.truth() {
+				err = walk(n.body, f, onlyTies, visit)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *loopNode) walk(f *frame, onlyTies bool, visit func(n *node) error) error {
+	turn := func(v value) error {
+		if err := f.spend(len(l.body)); err != nil {
+			return err
+		}
+		f.vars[l.slot] = v
+		return walk(l.body, f, onlyTies, visit)
+	}
+	if l.in != nil {
+		v, err := l.in.eval(f)
+		if err != nil {
+			return err
+		}
+		if v.kind != kindList {
+			return l.bad(v, "want a list")
+		}
+		for _, x := range v.list {
+			if err := turn(x); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	from, err := l.from.eval(f)
+	if err != nil {
+		return err
+	}
+	to, err := l.to.eval(f)
+	if err != nil {
+		return err
+	}
+	switch {
+	case to.kind != kindInt:
+		return l.bad(to, "want a whole number")
+	case from.kind != kindInt:
+		return l.bad(from, "want a whole number")
+	case to.i < 0 && l.key != "":
+		return l.bad(to, "want no negative number")
+	case to.i > maxTensors:
+		return l.bad(to, fmt.Sprintf("no model has more than %d", maxTensors))
+	}
+	for i := from.i; i < to.i; i++ {
+		if err := turn(intValue(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *loopNode) bad(v value, want string) error {
+	if l.key != "" {
+		return &ConfigError{l.key, fmt.Sprintf("%s; found %s", want, v)}
+	}
+	return &ConfigError{"", fmt.Sprintf("%s = %s: %s", l.text, v, want)}
+}
+
+// appendName writes a name; an error is the schema's.
+func appendName(buf []byte, parts []part, f *frame) ([]byte, error) {
+	for i := range parts {
+		p := &parts[i]
+		if p.x == nil {
+			buf = append(buf, p.text...)
+			continue
+		}
+		v, err := p.x.eval(f)
+		if err != nil {
+			return nil, err
+		}
+		if v.kind != kindInt {
+			return nil, fmt.Errorf("%s: want a whole number in a name", v)
+		}
+		buf = strconv.AppendInt(buf, v.i, 10)
+	}
+	return buf, nil
+}
