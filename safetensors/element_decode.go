@@ -3,6 +3,9 @@ package safetensors
 import (
 	"encoding/binary"
 	"math"
+	"sync"
+
+	"github.com/x448/float16"
 )
 
 // decodeFloat32 decodes len(dst) floats of dtype d. src starts on a byte.
@@ -21,9 +24,7 @@ func decodeFloat32(dst []float32, d DType, src []byte) {
 			dst[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:])))
 		}
 	case F8_E8M0:
-		for i := range dst {
-			dst[i] = decodeE8M0(src[i])
-		}
+		decodeBytes(dst, src, e8m0Values)
 	case F8_E4M3:
 		decodeBytes(dst, src, f8e4m3Values)
 	case F8_E5M2:
@@ -67,7 +68,7 @@ func decodeFloat64(dst []float64, d DType, src []byte) {
 
 // decodeBF16 takes four elements out of each word that it reads.
 func decodeBF16(dst []float32, src []byte) {
-	for len(dst) >= 4 {
+	for len(dst) >= 4 && len(src) >= 8 {
 		w := binary.LittleEndian.Uint64(src)
 		dst[0] = math.Float32frombits(uint32(w) << 16)
 		dst[1] = math.Float32frombits(uint32(w) & 0xffff0000)
@@ -80,23 +81,30 @@ func decodeBF16(dst []float32, src []byte) {
 	}
 }
 
-func decodeF16(dst []float32, src []byte) {
-	src = src[:2*len(dst)]
-	for i := range dst {
-		dst[i] = widenF16(binary.LittleEndian.Uint16(src[2*i:]))
+// f16Values holds the value of every F16: 256 KiB, made when first needed. A
+// look-up is three times as fast as shifting and correcting for subnormals,
+// infinities and NaN.
+var f16Values = sync.OnceValue(func() *[1 << 16]float32 {
+	values := new([1 << 16]float32)
+	for i := range values {
+		values[i] = float16.Frombits(uint16(i)).Float32()
 	}
-}
+	return values
+})
 
-// widenF16 is float16.Frombits(h).Float32() without its branches: the exponent
-// is moved into place and its bias corrected by a multiplication, which also
-// turns a subnormal half into a normal float.
-func widenF16(h uint16) float32 {
-	f := math.Float32frombits(uint32(h&0x7fff)<<13) * 0x1p112
-	bits := math.Float32bits(f) | uint32(h&0x8000)<<16
-	if h&0x7c00 == 0x7c00 {
-		bits |= 0xff << 23 // infinity or NaN
+func decodeF16(dst []float32, src []byte) {
+	values := f16Values()
+	for len(dst) >= 4 && len(src) >= 8 {
+		w := binary.LittleEndian.Uint64(src)
+		dst[0] = values[uint16(w)]
+		dst[1] = values[uint16(w>>16)]
+		dst[2] = values[uint16(w>>32)]
+		dst[3] = values[uint16(w>>48)]
+		dst, src = dst[4:], src[8:]
 	}
-	return math.Float32frombits(bits)
+	for i := range dst {
+		dst[i] = values[binary.LittleEndian.Uint16(src[2*i:])]
+	}
 }
 
 func decodeBytes(dst []float32, src []byte, values *minifloatTable) {

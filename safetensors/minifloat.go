@@ -110,28 +110,27 @@ func (m *minifloat) encode(f float32) uint8 {
 	return sign | uint8(magnitude)
 }
 
-// F8_E8M0 is a scale: a power of two from 2^-127 to 2^127, 0xff for NaN, with
-// neither sign nor zero.
-func decodeE8M0(code uint8) float32 {
-	switch code {
-	case 0xff:
-		return float32(math.NaN())
-	case 0:
-		return 0x1p-127 // subnormal
+// e8m0Values holds the values of F8_E8M0, a scale: a power of two from 2^-127 to
+// 2^127, 0xff for NaN, with neither sign nor zero.
+var e8m0Values = func() *minifloatTable {
+	var t minifloatTable
+	for code := range 0xff {
+		t[code] = float32(math.Ldexp(1, code-127))
 	}
-	return math.Float32frombits(uint32(code) << 23)
-}
+	t[0xff] = float32(math.NaN())
+	return &t
+}()
 
 // encodeE8M0 rounds the magnitude to the nearest power of two, from halfway up
-// to the larger. As in torch 2.15 the sign is dropped, zero becomes 2^-127, and
-// what is too large becomes NaN.
+// to the larger. As in torch 2.15 the sign is dropped, zero becomes 2^-127, what is
+// too large becomes NaN, and all that lies between 2^-127 and 2^-126 goes up.
 func encodeE8M0(f float32) uint8 {
 	bits := math.Float32bits(f) &^ (1 << 31)
 	code := uint8(bits >> 23)
 	if code == 0xff {
 		return code
 	}
-	if code > 0 && bits&(1<<22) != 0 || code == 0 && bits > 3<<21 {
+	if code > 0 && bits&(1<<22) != 0 || code == 0 && bits > 1<<22 {
 		code++
 	}
 	return code

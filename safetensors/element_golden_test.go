@@ -1,0 +1,194 @@
+package safetensors
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// goldenTypes are the types that testdata/make_elements.py covers.
+var goldenTypes = []DType{F16, BF16, F8_E4M3, F8_E5M2, F8_E4M3FNUZ, F8_E5M2FNUZ, F8_E8M0, F6_E2M3, F6_E3M2, F4}
+
+// golden reads an array that make_elements.py wrote, of elements of that size.
+func golden(t *testing.T, name string, size int) []uint32 {
+	t.Helper()
+	f, err := os.Open("testdata/elements/" + name + ".gz")
+	require.NoError(t, err)
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	require.NoError(t, err)
+	planes, err := io.ReadAll(z)
+	require.NoError(t, err)
+	out := make([]uint32, len(planes)/size)
+	for i := range out {
+		for b := range size {
+			out[i] |= uint32(planes[b*len(out)+i]) << (8 * b)
+		}
+	}
+	return out
+}
+
+// packCodes packs codes as they stand in a file.
+func packCodes(d DType, codes []uint32) []byte {
+	out := make([]byte, (len(codes)*d.Bits()+7)/8)
+	for i, c := range codes {
+		for b := range d.Bits() {
+			at := i*d.Bits() + b
+			out[at/8] |= byte(c>>b&1) << (at % 8)
+		}
+	}
+	return out
+}
+
+func allCodes(d DType) []byte {
+	codes := make([]uint32, 1<<d.Bits())
+	for i := range codes {
+		codes[i] = uint32(i)
+	}
+	return packCodes(d, codes)
+}
+
+// tensorOf returns a tensor of the given bytes in a file that is not mapped.
+func tensorOf(t testing.TB, d DType, shape []uint64, data []byte) Tensor {
+	t.Helper()
+	info := []TensorInfo{{Name: "t", DType: d, Shape: shape}}
+	_, err := place(info)
+	require.NoError(t, err)
+	require.EqualValues(t, info[0].Bytes(), len(data))
+	header, err := appendHeader(nil, info, nil, 8)
+	require.NoError(t, err)
+	file := append(header, data...)
+	f, err := NewFile(bytes.NewReader(file), int64(len(file)), nil)
+	require.NoError(t, err)
+	tensor, err := f.Tensor("t")
+	require.NoError(t, err)
+	return tensor
+}
+
+func floatBits(f float32) uint32 {
+	if f != f {
+		return 0x7fc00000
+	}
+	return math.Float32bits(f)
+}
+
+func TestDecodeAllBitPatterns(t *testing.T) {
+	for _, d := range goldenTypes {
+		t.Run(d.String(), func(t *testing.T) {
+			want := golden(t, d.String()+".decode", 4)
+			require.Len(t, want, 1<<d.Bits())
+			tensor := tensorOf(t, d, []uint64{uint64(len(want))}, allCodes(d))
+			narrow, err := AppendFloat32(nil, tensor)
+			require.NoError(t, err)
+			wide, err := AppendFloat64(nil, tensor)
+			require.NoError(t, err)
+			require.Len(t, narrow, len(want))
+			require.Len(t, wide, len(want))
+			for i, w := range want {
+				if floatBits(narrow[i]) != w || floatBits(float32(wide[i])) != w || wide[i] != float64(narrow[i]) && w != 0x7fc00000 {
+					t.Fatalf("code %#x is %x and %v, want %x", i, floatBits(narrow[i]), wide[i], w)
+				}
+			}
+		})
+	}
+}
+
+// goldenInputs are the values of make_elements.py, inputs.
+func goldenInputs(t *testing.T, d DType) []float32 {
+	var values []float32
+	for i := range uint32(1 << 16) {
+		values = append(values, math.Float32frombits(i*65521))
+	}
+	var finite []float32
+	for _, bits := range golden(t, d.String()+".decode", 4) {
+		if f := math.Float32frombits(bits); f-f == 0 {
+			finite = append(finite, f+0)
+		}
+	}
+	slices.Sort(finite)
+	finite = slices.Compact(finite)
+	n := len(finite)
+	var mid []float32
+	for i := range n - 1 {
+		mid = append(mid, float32((float64(finite[i])+float64(finite[i+1]))/2))
+	}
+	top := float64(finite[n-1]) + (float64(finite[n-1])-float64(finite[n-2]))/2
+	mid = append(mid, float32(top), float32(-top))
+	values = append(append(values, finite...), mid...)
+	inf := float32(math.Inf(1))
+	for _, m := range mid {
+		values = append(values, math.Nextafter32(m, -inf))
+	}
+	for _, m := range mid {
+		values = append(values, math.Nextafter32(m, inf))
+	}
+	return append(values, 0, float32(math.Copysign(0, -1)), inf, -inf)
+}
+
+func TestEncodeGolden(t *testing.T) {
+	for _, d := range goldenTypes {
+		t.Run(d.String(), func(t *testing.T) {
+			inputs := goldenInputs(t, d)
+			size := max(d.Bits(), 8) / 8
+			want := golden(t, d.String()+".encode", size)
+			require.Len(t, inputs, len(want))
+			nan := uint32(1)<<(8*size) - 1
+			elements := 8 / min(d.Bits(), 8) // F6 needs four for whole bytes
+			if d.Bits() == 6 {
+				elements = 4
+			}
+			for i, f := range inputs {
+				same := slices.Repeat([]float32{f}, elements)
+				raw, err := EncodeFloat32(nil, d, same)
+				if f != f && d.Bits() < 8 {
+					require.ErrorIs(t, err, ErrNaN)
+					continue
+				}
+				require.NoError(t, err)
+				code := uint32(raw[0])
+				if size == 2 {
+					code = uint32(binary.LittleEndian.Uint16(raw))
+				}
+				code &= 1<<d.Bits() - 1
+				back := make([]float32, elements)
+				decodeFloat32(back, d, raw)
+				if back[0] != back[0] {
+					code = nan
+				}
+				if code != want[i] {
+					t.Fatalf("%g (%x) became %#x, want %#x", f, math.Float32bits(f), code, want[i])
+				}
+				require.Equal(t, floatBits(back[0]), floatBits(back[elements-1]), "packing")
+			}
+		})
+	}
+}
+
+func TestEncodeRoundTrip(t *testing.T) {
+	for _, d := range append([]DType{F32, F64, C64}, goldenTypes...) {
+		values := []float32{1, 2, 4, 0.5, 0.25, 1, 2, 4}
+		raw, err := EncodeFloat32([]byte("head"), d, values)
+		require.NoError(t, err, d)
+		require.Equal(t, "head", string(raw[:4]))
+		n := uint64(len(raw)-4) * 8 / uint64(d.Bits())
+		got, err := AppendFloat32(nil, tensorOf(t, d, []uint64{n}, raw[4:]))
+		require.NoError(t, err)
+		if d == F4 {
+			values[4] = 0 // 0.25 is halfway between 0 and 0.5
+		}
+		require.Equal(t, values, got, d)
+	}
+	_, err := EncodeFloat32(nil, I32, []float32{1})
+	require.ErrorIs(t, err, ErrDType)
+	_, err = EncodeFloat32(nil, F4, []float32{1, 2, 3})
+	require.ErrorContains(t, err, "do not end on a byte")
+	_, err = EncodeFloat32(nil, C64, []float32{1, 2, 3})
+	require.ErrorContains(t, err, "no whole C64")
+}
