@@ -29,6 +29,7 @@ func (d *decoder) layout(size int64) {
 		switch {
 		case t.End < t.Begin:
 			d.add(diag.HeaderReversed, int(d.at[i]), t.Name, "data_offsets of %s are [%d,%d]: the end is before the begin", diag.Name(t.Name), t.Begin, t.End)
+			d.unplaced++
 			continue
 		case t.Begin < cursor:
 			d.overlap(t, &h.Tensors[last])
@@ -42,6 +43,9 @@ func (d *decoder) layout(size int64) {
 			d.checkSize(t, int(d.at[i]))
 		}
 	}
+	if d.broken {
+		return
+	}
 	switch {
 	case cursor > data:
 		d.truncated(size, data, cursor)
@@ -51,7 +55,8 @@ func (d *decoder) layout(size int64) {
 	d.alignment()
 }
 
-// complete reports whether all entries have been read, so that a gap is one.
+// complete reports whether the place of every tensor is known, so that a gap
+// between them is one.
 func (d *decoder) complete() bool { return !d.broken && d.unplaced == 0 }
 
 // sort orders the tensors by (begin, end, name). Writers do that already.
