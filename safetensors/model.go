@@ -3,7 +3,6 @@ package safetensors
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 
 	"github.com/safeckpt/safeckpt/diag"
@@ -113,13 +112,3 @@ func (m *Model) Close() error {
 	return errors.Join(errs...)
 }
 
-// OpenModel opens the model in the root of fsys: model.safetensors, an index
-// with its shards, one of their variants (model.fp16.safetensors), or else the
-// only safetensors file there is. Symbolic links are followed, as in the
-// snapshots of the Hugging Face cache. With os.DirFS the files can be mapped.
-//
-// An error means that there is no model, or that the directory cannot be read.
-// Everything else is in the model's Report.
-func OpenModel(fsys fs.FS, opts *OpenOptions) (*Model, error) {
-	return nil, errors.ErrUnsupported
-}

@@ -1,0 +1,165 @@
+package safetensors
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/internal/pyjson"
+)
+
+// An index is the decoded *.safetensors.index.json of a sharded model.
+type index struct {
+	weightMap map[string]string
+	metadata  map[string]any
+	files     []string // that weightMap names, sorted, safe ones only
+}
+
+func (ix *index) names(file string) bool {
+	_, ok := slices.BinarySearch(ix.files, file)
+	return ok
+}
+
+// readIndex reads an index. What is wrong with it goes to the report; nil means
+// that it is of no use at all.
+func readIndex(fsys fs.FS, name string, report *diag.Report) *index {
+	text, err := readSmall(fsys, name, pyjson.MaxBytes)
+	if err != nil {
+		report.Add(unreadable(name, err))
+		return nil
+	}
+	ix := parseIndex(text, func(p diag.Problem) {
+		p.File = name
+		report.Add(p)
+	})
+	return ix
+}
+
+// readSmall reads a file of at most limit bytes.
+func readSmall(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRegular(name, info); err != nil {
+		return nil, err
+	}
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("more than %d bytes", limit)
+	}
+	return data, err
+}
+
+func unreadable(name string, err error) diag.Problem {
+	p := diag.New(diag.FileUnreadable, "%s cannot be read: %v", diag.Name(name), err)
+	p.File = name
+	p.Cause = "missing permission, a failing disk or a network filesystem that is gone"
+	p.Fix = "ls -l " + name
+	return p
+}
+
+// parseIndex decodes the text of an index.
+func parseIndex(text []byte, add func(diag.Problem)) *index {
+	tree, dups, err := pyjson.Parse(text)
+	for _, dup := range dups {
+		p := diag.New(diag.IndexDuplicate, "%s is twice in the index; the last one counts", diag.Name(dup.Name))
+		p.Offset = diag.At(dup.Offset)
+		add(p)
+	}
+	invalid := func(format string, args ...any) *index {
+		p := diag.New(diag.IndexInvalid, format, args...)
+		p.Cause = "the index was cut, edited by hand, or is another kind of file"
+		p.Fix = "get the index again, or save the model again"
+		add(p)
+		return nil
+	}
+	if err != nil {
+		if p := Sniff(text, int64(len(text))); p != nil && p.Code != diag.FileJSON && p.Code != diag.FileOther {
+			add(*p)
+			return nil
+		}
+		p := diag.New(diag.IndexInvalid, "the index is no valid JSON: %v", err)
+		if syntax := (*pyjson.SyntaxError)(nil); errors.As(err, &syntax) {
+			p.Offset = diag.At(syntax.Offset)
+		}
+		p.Cause, p.Fix = "the index was cut, or edited by hand", "get the index again, or save the model again"
+		add(p)
+		return nil
+	}
+	object, ok := tree.(map[string]any)
+	if !ok {
+		return invalid("the index is %s, want an object with a weight_map", jsonKind(tree))
+	}
+	entries, ok := object["weight_map"].(map[string]any)
+	if !ok {
+		got := "absent"
+		if v, there := object["weight_map"]; there {
+			got = jsonKind(v)
+		}
+		return invalid("weight_map of the index is %s, want an object of tensor names to file names", got)
+	}
+	if len(entries) == 0 {
+		return invalid("weight_map of the index is empty, want an entry for each tensor")
+	}
+	ix := &index{weightMap: make(map[string]string, len(entries))}
+	switch v := object["metadata"].(type) {
+	case map[string]any:
+		ix.metadata = v
+	case nil:
+	default:
+		invalid("metadata of the index is %s, want an object", jsonKind(v))
+	}
+	unsafe := make(map[string]int)
+	files := make(map[string]bool)
+	for _, tensor := range slices.Sorted(maps.Keys(entries)) {
+		file, ok := entries[tensor].(string)
+		switch {
+		case !ok:
+			p := diag.New(diag.IndexInvalid, "weight_map gives %s as the file of %s, want a string", jsonKind(entries[tensor]), diag.Name(tensor))
+			p.Tensor = tensor
+			add(p)
+			continue
+		case !safeName(file):
+			unsafe[file]++
+			continue
+		}
+		ix.weightMap[tensor] = file
+		files[file] = true
+	}
+	for _, file := range slices.Sorted(maps.Keys(unsafe)) {
+		p := diag.New(diag.IndexUnsafeName, "the index names %q for %d tensors, want a file in its own directory", diag.Name(file), unsafe[file])
+		p.Cause = "a broken tool, or an attempt to make a reader open other files of this machine"
+		p.Fix = "do not use this checkpoint unless you know how the name came about"
+		add(p)
+	}
+	ix.files = slices.Sorted(maps.Keys(files))
+	return ix
+}
+
+// jsonKind names the kind of a decoded value.
+func jsonKind(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "a boolean"
+	case string:
+		return "a string"
+	case json.Number, float64:
+		return "a number"
+	case []any:
+		return "an array"
+	}
+	return "an object"
+}
