@@ -126,7 +126,7 @@ func (d *decoder) apply(args, kwargs node) error {
 func (d *decoder) result(callee node, args *seq, kwargs node) (node, error) {
 	g, ok := callee.(*global)
 	noKwargs := kwargs == nil || len(kwargs.(*dict).keys) == 0
-	if ok && g.rule != nil && noKwargs {
+	if ok && g.rule != nil && g.rule.call != nil && noKwargs {
 		n, err := g.rule.call(d, args.elems)
 		if !errors.Is(err, errInert) {
 			return n, err
@@ -183,8 +183,8 @@ func (d *decoder) instance() error {
 	return d.push(n)
 }
 
-// build gives a state to the object on the stack. Dicts and tensors can have one
-// too (a module's _metadata, attributes of a parameter); it is dropped.
+// build gives a state to the object on the stack. Dicts have one too (the
+// _metadata of a state dict); it is dropped.
 func (d *decoder) build() error {
 	state, err := d.pop()
 	if err != nil {
@@ -198,12 +198,8 @@ func (d *decoder) build() error {
 	case *object:
 		to.state = state
 		return nil
-	case *dict, *Tensor:
+	case *dict:
 		return nil
-	case *seq:
-		if to.kind != Tuple {
-			return nil
-		}
 	}
 	return d.syntax("BUILD on %s", describe(to))
 }

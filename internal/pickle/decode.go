@@ -1,6 +1,7 @@
 package pickle
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -265,7 +266,7 @@ func (d *decoder) text(text bool) error {
 		return err
 	}
 	if !text {
-		return d.push(b)
+		return d.push(bytes.Clone(b))
 	}
 	return d.pushText(b)
 }

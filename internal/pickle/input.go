@@ -118,12 +118,11 @@ func (in *input) line() ([]byte, error) {
 	}
 }
 
-// data returns a copy of the next n bytes, which the caller knows to be left and
-// to be few.
+// data returns the next n bytes, which the caller knows to be left and to be few,
+// valid until the next call.
 func (in *input) data(n int) ([]byte, error) {
 	if n <= windowSize {
-		b, err := in.take(n)
-		return bytes.Clone(b), err
+		return in.take(n)
 	}
 	p := make([]byte, n)
 	got, err := in.r.ReadAt(p, in.pos)

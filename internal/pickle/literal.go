@@ -64,6 +64,7 @@ func (d *decoder) long() (node, error) {
 	if err != nil {
 		return nil, err
 	}
+	b = bytes.Clone(b)
 	slices.Reverse(b)
 	i := new(big.Int).SetBytes(b)
 	if len(b) > 0 && b[0] >= 0x80 {

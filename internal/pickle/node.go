@@ -69,6 +69,8 @@ const (
 
 const fewKeys = 8
 
+type bigKey string
+
 // normalKey maps keys that are equal in Python to one Go value: 1, True and 1.0.
 func normalKey(n node) (any, bool) {
 	switch n := n.(type) {
@@ -85,7 +87,7 @@ func normalKey(n node) (any, bool) {
 		}
 		return n, n == n
 	case *big.Int:
-		return n.String() + "L", true
+		return bigKey(n.String()), true
 	}
 	return nil, false
 }

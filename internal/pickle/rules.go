@@ -11,7 +11,8 @@ import (
 // lacks become inert nodes.
 type Rules map[string]Rule
 
-// A Rule says what one name stands for: a value, or what a call of it makes.
+// A Rule says what one name stands for: a value, or what a call of it makes. The
+// zero Rule is a name that is known and inert.
 type Rule struct {
 	value node
 	call  func(*decoder, []node) (node, error)

@@ -1,6 +1,9 @@
 package pickle
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // addTensorRules adds the names that torch.save uses. Sources: PyTorch 2.15,
 // torch/_utils.py, torch/_tensor.py, torch/storage.py.
@@ -32,6 +35,9 @@ func addTensorRules(rules Rules) {
 	rules["torch._tensor._rebuild_from_type_v2"] = Rule{call: rebuildFromType}
 	rules["torch.Size"] = Rule{call: callSeq(Tuple)}
 	rules["torch.device"] = Rule{call: callDevice}
+	for _, class := range tensorTypes {
+		rules[class] = Rule{}
+	}
 }
 
 // A storageClass is a name such as torch.FloatStorage.
@@ -198,9 +204,12 @@ func rebuildParameter(d *decoder, args []node) (node, error) {
 	return &p, nil
 }
 
+// tensorTypes are the classes whose value is their bytes.
+var tensorTypes = []string{"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"}
+
 // rebuildFromType is (function, type, arguments, state): how torch saves tensors
-// that carry attributes or are of a subclass. Attributes are dropped; for a
-// subclass that is not Parameter, the bytes need not be the value.
+// that carry attributes or are of a subclass. Attributes are dropped; tensors of
+// other subclasses stay inert, since their bytes need not be their value.
 func rebuildFromType(d *decoder, args []node) (node, error) {
 	if len(args) != 4 {
 		return nil, errInert
@@ -208,12 +217,10 @@ func rebuildFromType(d *decoder, args []node) (node, error) {
 	fn, ok1 := args[0].(*global)
 	class, ok2 := args[1].(*global)
 	in, ok3 := args[2].(*seq)
-	if !ok1 || !ok2 || !ok3 || fn.rule == nil || fn.module == "torch._tensor" {
+	if !ok1 || !ok2 || !ok3 || fn.rule == nil || fn.rule.call == nil || fn.module == "torch._tensor" {
 		return nil, errInert
 	}
-	switch class.String() {
-	case "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer":
-	default:
+	if !slices.Contains(tensorTypes, class.String()) {
 		return nil, errInert
 	}
 	return fn.rule.call(d, in.elems)
