@@ -79,8 +79,9 @@ func bytesOf(t *TensorInfo) (uint64, error) {
 
 // appendHeader appends the length and the JSON of a header, padded with spaces
 // so that the data section starts at a multiple of align. The bytes are those of
-// safetensors 0.8.0, except that metadata is sorted by key: the reference writes
-// it in the random order of its hash map. Nil metadata is left out.
+// safetensors 0.8.0, except that metadata is sorted by key, which the reference
+// writes in the random order of its hash map, and that empty metadata without
+// tensors, of which it makes invalid JSON, is valid. Nil metadata is left out.
 func appendHeader(dst []byte, tensors []TensorInfo, metadata map[string]string, align int) ([]byte, error) {
 	start := len(dst)
 	dst = append(dst, make([]byte, 8)...)
