@@ -111,4 +111,3 @@ func (m *Model) Close() error {
 	}
 	return errors.Join(errs...)
 }
-
