@@ -192,3 +192,11 @@ func TestEncodeRoundTrip(t *testing.T) {
 	_, err = EncodeFloat32(nil, C64, []float32{1, 2, 3})
 	require.ErrorContains(t, err, "no whole C64")
 }
+
+func TestReverseElements(t *testing.T) {
+	for d, want := range map[DType]string{U8: "12345678", F16: "21436587", I32: "43218765", C64: "43218765", F64: "87654321", BOOL: "12345678"} {
+		data := []byte("12345678")
+		reverseElements(data, d)
+		require.Equal(t, want, string(data), d)
+	}
+}

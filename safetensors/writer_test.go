@@ -23,6 +23,8 @@ import (
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
+var background = context.Background()
+
 // readAll returns the tensors of a file with their bytes.
 func readAll(t require.TestingT, name string) (*safetensors.Header, map[string][]byte) {
 	f, err := safetensors.Open(name, nil)
@@ -32,7 +34,7 @@ func readAll(t require.TestingT, name string) (*safetensors.Header, map[string][
 	for name, tensor := range f.All() {
 		info := tensor.Info()
 		data[name] = make([]byte, info.Bytes())
-		require.NoError(t, tensor.ReadInto(context.Background(), data[name]))
+		require.NoError(t, tensor.ReadInto(background, data[name]))
 	}
 	return f.Header(), data
 }
