@@ -5,7 +5,14 @@ const (
 	TensorMissing    Code = "M001"
 	TensorUnexpected Code = "M002"
 	TensorShape      Code = "M003"
-	ConfigDuplicate  Code = "M010"
+	TensorEmpty      Code = "M004"
+	LayoutsMixed     Code = "M005"
+	TiedTwice        Code = "M006"
+	TiedTargetOnly   Code = "M007"
+	NamesTranslated  Code = "M008"
+	TensorTolerated  Code = "M009"
+	DTypeOther       Code = "M010"
+	HeadUnknown      Code = "M011"
 )
 
 var modelCodes = []Info{
@@ -18,7 +25,28 @@ var modelCodes = []Info{
 	{TensorShape, Error, "tensor of the wrong shape", "tensors have the wrong shape",
 		"The tensor's shape is not the one that config.json leads to. from_pretrained raises an error.",
 		"model.embed_tokens.weight is [128,32], config.json leads to [120,32]", "transformers 5.23.0 modeling_utils.py, mismatched_keys"},
-	{ConfigDuplicate, Warning, "config key twice", "config keys occur twice",
-		"config.json has the same key twice in one object. Python takes the last one; other readers may take the first, or refuse the file.",
-		"key hidden_size stands in config.json twice", "Python json.load"},
+	{TensorEmpty, Error, "tensor saved empty", "tensors were saved empty",
+		"The tensor has no elements though the model's has. Under DeepSpeed ZeRO-3 every rank holds a part of each weight, and a save without gathering writes the empty rest.",
+		"model.norm.weight has shape [0], want [3584]", "DeepSpeed ZeRO-3, stage3_gather_16bit_weights_on_model_save"},
+	{LayoutsMixed, Error, "layouts mixed", "checkpoints mix layouts",
+		"Some tensors have the names of one layout of the model and some those of another. A checkpoint is written in one of them, whole: two saves got mixed.",
+		"213 tensors are named as in layout save (model.layers.0...), 180 as in native (model.language_model.layers.14...)", "transformers 5.23.0 conversion_mapping.py"},
+	{TiedTwice, Note, "tied weight stored twice", "tied weights are stored twice",
+		"The config ties two tensors to one weight, and the checkpoint holds both. If they are equal that only costs space; if not, from_pretrained does not tie them (see --values).",
+		"lm_head.weight repeats model.embed_tokens.weight: 1.09 GB", "transformers 5.23.0 modeling_utils.py, tie_weights"},
+	{TiedTargetOnly, Note, "tied weight under its other name", "tied weights stand under their other names",
+		"Of two tied tensors the checkpoint holds the one that save_pretrained leaves out. from_pretrained ties them the other way round.",
+		"lm_head.weight stands for model.embed_tokens.weight", "transformers 5.23.0 modeling_utils.py, tie_weights"},
+	{NamesTranslated, Note, "names that from_pretrained translates", "checkpoints have names that from_pretrained translates",
+		"The names are not those of the model but of its base model, of the model with its head, or of an older version. from_pretrained translates them; other readers may not.",
+		"27 names lack the prefix model., as a base model writes them", "transformers 5.23.0 core_model_loading.py, rename_source_key; conversion_mapping.py, legacy"},
+	{TensorTolerated, Note, "tensor beside the model's", "tensors stand beside the model's",
+		"The tensor is not one of the model's weights, or is missing from them, and transformers ignores that by rule.",
+		"model.layers.0.self_attn.rotary_emb.inv_freq", "transformers 5.23.0 modeling_utils.py, _adjust_missing_and_unexpected_keys"},
+	{DTypeOther, Warning, "weights of another dtype", "checkpoints have weights of another dtype",
+		"Most of the weights are of another dtype than config.json says. from_pretrained loads them in the config's dtype or in the file's, depending on its dtype argument.",
+		"weights are F32, config.json says bfloat16: 33.20 GB, 16.60 GB after a cast", "transformers 5.23.0 modeling_utils.py, dtype"},
+	{HeadUnknown, Note, "only the base model was held against the config", "checkpoints were held against the base model only",
+		"config.json names no class in architectures, or one that is not known, so tensors outside the base model were not judged.",
+		"", "transformers 5.23.0 modeling_auto.py"},
 }

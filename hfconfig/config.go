@@ -37,7 +37,7 @@ func Parse(config []byte) (*Config, error) {
 	}
 	c := &Config{root: root}
 	for _, d := range dups {
-		p := diag.New(diag.ConfigDuplicate, "key %s stands in config.json twice", diag.Name(d.Name))
+		p := diag.New(diag.DuplicateName, "key %s stands in config.json twice", diag.Name(d.Name))
 		p.File, p.Offset = "config.json", diag.At(d.Offset)
 		p.Cause = "the file was edited by hand or by a script that joins text"
 		p.Fix = "remove the one that is not meant; the last one counts"

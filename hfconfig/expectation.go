@@ -30,7 +30,6 @@ type Expectation struct {
 	class    *class
 	config   *Config
 	registry *Registry
-	object   map[string]any
 }
 
 // ExpectOptions configures Expect. Nil means defaults.
@@ -147,13 +146,13 @@ func (p *plan) measure(work *frame) error {
 		if !r.layouts.has(Save) || r.optional {
 			return nil
 		}
-		return p.tensors(r, f, &buf, Save, shape, bias, func(_ []byte, shape []uint64, tied bool) error {
-			if tied {
+		return p.tensors(r, f, &buf, Save, shape, bias, func(t *emitted) error {
+			if t.tied {
 				return nil
 			}
 			p.count++
 			n := uint64(1)
-			for _, d := range shape {
+			for _, d := range t.shape {
 				hi, lo := bits.Mul64(n, d)
 				if n = lo; hi != 0 || n > 1<<62 {
 					return &ConfigError{"", "it leads to a tensor too large to count"}
@@ -173,14 +172,28 @@ func (p *plan) measure(work *frame) error {
 
 var batchNormScalar = []uint64{}
 
+// An emitted tensor is valid only during the call that receives it.
+type emitted struct {
+	row   *row
+	frame *frame
+	name  []byte
+	base  int // where the name of the module ends
+	shape []uint64
+	tied  bool // a copy of another weight
+}
+
+// optional reports whether a checkpoint may leave the tensor out.
+func (t *emitted) optional() bool { return t.tied || t.row.optional }
+
 // tensors calls emit for every tensor of a row, with its name in layout l. The
 // name is only valid during the call.
-func (p *plan) tensors(r *row, f *frame, buf *[]byte, l Layout, shape, bias []uint64, emit func(name []byte, shape []uint64, tied bool) error) error {
+func (p *plan) tensors(r *row, f *frame, buf *[]byte, l Layout, shape, bias []uint64, emit func(t *emitted) error) error {
 	b, err := appendName((*buf)[:0], r.names[l], f)
 	if err != nil {
 		return err
 	}
 	base := len(b)
+	t := emitted{row: r, frame: f, base: base}
 	var native []byte
 	if len(p.ties) > 0 {
 		if r.native.has(l) {
@@ -190,12 +203,13 @@ func (p *plan) tensors(r *row, f *frame, buf *[]byte, l Layout, shape, bias []ui
 		}
 	}
 	one := func(suffix string, shape []uint64) error {
-		tied := false
+		t.tied = false
 		if len(p.ties) > 0 && p.tieSize[(len(native)+len(suffix))%256] {
-			_, tied = p.ties[string(native)+suffix]
+			_, t.tied = p.ties[string(native)+suffix]
 		}
 		b = append(b[:base], suffix...)
-		return emit(b, shape, tied)
+		t.name, t.shape = b, shape
+		return emit(&t)
 	}
 	for _, suffix := range kinds[r.kind].suffixes {
 		if err := one(suffix, shape); err != nil {
@@ -217,8 +231,8 @@ func (p *plan) tensors(r *row, f *frame, buf *[]byte, l Layout, shape, bias []ui
 }
 
 // each calls emit for every tensor in layout l, those included that may be left
-// out. name is only valid during the call; it returns false to stop.
-func (p *plan) each(l Layout, emit func(r *row, f *frame, name []byte, shape []uint64, optional bool) bool) {
+// out, until it returns false.
+func (p *plan) each(l Layout, emit func(t *emitted) bool) {
 	f := &frame{vars: make([]value, p.slots), left: maxWork}
 	var buf []byte
 	// No error but errStop: measure has evaluated the same before.
@@ -231,8 +245,8 @@ func (p *plan) each(l Layout, emit func(r *row, f *frame, name []byte, shape []u
 		if err != nil {
 			return err
 		}
-		return p.tensors(r, f, &buf, l, shape, bias, func(name []byte, shape []uint64, tied bool) error {
-			if !emit(r, f, name, shape, tied || r.optional) {
+		return p.tensors(r, f, &buf, l, shape, bias, func(t *emitted) error {
+			if !emit(t) {
 				return errStop
 			}
 			return nil
@@ -263,8 +277,8 @@ func (x *Expectation) Parameters() uint64 { return x.plan.elements }
 // order of the schema.
 func (x *Expectation) All(l Layout) iter.Seq[Tensor] {
 	return func(yield func(Tensor) bool) {
-		x.plan.each(l, func(_ *row, _ *frame, name []byte, shape []uint64, optional bool) bool {
-			return optional || yield(Tensor{string(name), shape})
+		x.plan.each(l, func(t *emitted) bool {
+			return t.optional() || yield(Tensor{string(t.name), t.shape})
 		})
 	}
 }
@@ -278,10 +292,10 @@ func (x *Expectation) Tensors(l Layout) map[string][]uint64 {
 	// All names are cut from one string, which is most of the speed.
 	entries := make([]entry, 0, x.plan.count)
 	names := make([]byte, 0, 48*x.plan.count)
-	x.plan.each(l, func(_ *row, _ *frame, name []byte, shape []uint64, optional bool) bool {
-		if !optional {
-			names = append(names, name...)
-			entries = append(entries, entry{len(names), shape})
+	x.plan.each(l, func(t *emitted) bool {
+		if !t.optional() {
+			names = append(names, t.name...)
+			entries = append(entries, entry{len(names), t.shape})
 		}
 		return true
 	})
@@ -298,9 +312,9 @@ func (x *Expectation) Tensors(l Layout) map[string][]uint64 {
 // tied weights, and what the model's code ignores.
 func (x *Expectation) Optional(l Layout) map[string][]uint64 {
 	out := make(map[string][]uint64)
-	x.plan.each(l, func(_ *row, _ *frame, name []byte, shape []uint64, optional bool) bool {
-		if optional {
-			out[string(name)] = shape
+	x.plan.each(l, func(t *emitted) bool {
+		if t.optional() {
+			out[string(t.name)] = t.shape
 		}
 		return true
 	})

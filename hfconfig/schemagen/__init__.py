@@ -1,0 +1,1 @@
+"""Writes hfconfig's schema files by tracing the model classes of transformers."""
