@@ -32,9 +32,6 @@ func readHeader(r io.ReaderAt, name string, size int64, limits Limits) (*Header,
 	}
 	add := func(p *diag.Problem) (*Header, *diag.Report, error) {
 		p.File = name
-		if p.Offset == nil {
-			p.Offset = diag.At(0)
-		}
 		report.Add(*p)
 		return nil, report, nil
 	}
@@ -43,6 +40,7 @@ func readHeader(r io.ReaderAt, name string, size int64, limits Limits) (*Header,
 			return add(p)
 		}
 		p := diag.New(diag.FileTooShort, "the file has %d bytes, a header length alone takes 8", size)
+		p.Offset = diag.At(size)
 		p.Cause, p.Fix = cutCause, cutFix
 		return add(&p)
 	}
@@ -98,9 +96,11 @@ func lengthProblem(n uint64, head []byte, size int64, limits Limits) *diag.Probl
 	}
 	if n <= room && n <= MaxHeaderBytes {
 		p := diag.New(diag.HeaderLimit, "the header has %d bytes, the limit of the caller is %d", n, limits.headerBytes())
+		p.Offset = diag.At(0)
 		return &p
 	}
 	p := diag.New(diag.HeaderLength, "the first 8 bytes announce a header of %d bytes, the file has %d and the format allows %d", n, size, MaxHeaderBytes)
+	p.Offset = diag.At(0)
 	p.Want, p.Got = fmt.Sprintf("at most %d", min(room, MaxHeaderBytes)), fmt.Sprint(n)
 	p.Cause = "this is no safetensors file, or its first bytes were damaged"
 	p.Fix = "look at the first bytes (head -c 64 FILE | xxd) and get the file again"

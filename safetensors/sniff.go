@@ -129,11 +129,22 @@ func titled(text, tag string) string {
 	for _, t := range [...]string{tag, strings.ToUpper(tag)} {
 		if _, rest, ok := strings.Cut(text, "<"+t+">"); ok {
 			if inner, _, ok := strings.Cut(rest, "</"); ok && inner != "" {
-				return " " + strconv.Quote(diag.Name(strings.TrimSpace(inner)))
+				return ` "` + snippet(inner) + `"`
 			}
 		}
 	}
 	return ""
+}
+
+// snippet makes the beginning of a text safe to print.
+func snippet(s string) string {
+	s = strings.TrimSpace(s)
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, s[:min(len(s), 100)])
 }
 
 // textStart returns head as text without leading blanks and byte order mark.
@@ -240,7 +251,7 @@ func sniffJSON(head []byte, size int64) *diag.Problem {
 		cause = "a web service answered with an error, which was saved as the file"
 	}
 	line, _, _ := strings.Cut(text, "\n")
-	return sniffed(diag.FileJSON, cause, fix, "%d bytes of JSON, not weights: %s", size, diag.Name(line[:min(len(line), 120)]))
+	return sniffed(diag.FileJSON, cause, fix, "%d bytes of JSON, not weights: %s", size, snippet(line))
 }
 
 // sniffText knows plain text, such as the body of an HTTP error.
@@ -250,7 +261,7 @@ func sniffText(head []byte, size int64) *diag.Problem {
 	}
 	line, _, _ := strings.Cut(textStart(head), "\n")
 	return sniffed(diag.FileOther, "a web service's error, a script's output or notes were saved under this name", again,
-		"%d bytes of text, not weights: %s", size, diag.Name(line[:min(len(line), 80)]))
+		"%d bytes of text, not weights: %s", size, snippet(line))
 }
 
 // isText reports whether b is printable UTF-8, but for a rune cut at its end.
