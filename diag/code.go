@@ -73,6 +73,7 @@ var groups = []struct {
 	{"A", "Adapters: tensors held against adapter_config.json and a base", adapterCodes},
 	{"C", "Checkpoint directories and training state", checkpointCodes},
 	{"V", "Values", valueCodes},
+	{"N", "Hints: allowed, but trouble for some", hintCodes},
 }
 
 var byCode = func() map[Code]Info {
