@@ -152,27 +152,38 @@ func (f found) any() bool { return f.index != "" || f.single != "" || len(f.shar
 
 // find finds the model of a stem, or of any if the stem is "".
 func (d *dirList) find(stem, variant string) (found, error) {
-	if f, err := d.findStem(cmp.Or(stem, "model"), variant); stem != "" || f.any() || err != nil {
-		if err == nil && !f.any() {
-			err = fmt.Errorf("%w: want %s%s or its index", ErrNoModel, diag.Name(stem), ext)
-		}
+	f, err := d.findStem(cmp.Or(stem, "model"), variant)
+	if err != nil || f.any() {
 		return f, err
 	}
-	var stems []string
-	for _, name := range slices.Concat(d.weights, d.indexes) {
-		if s := stemOf(name); !strings.HasPrefix(s, "adapter_model") && !slices.Contains(stems, s) {
-			stems = append(stems, s)
+	if stem == "" {
+		var stems []string
+		for _, name := range slices.Concat(d.weights, d.indexes) {
+			if s := stemOf(name); !strings.HasPrefix(s, "adapter_model") && !slices.Contains(stems, s) {
+				stems = append(stems, s)
+			}
+		}
+		if len(stems) > 1 {
+			slices.Sort(stems)
+			return f, fmt.Errorf("%w: no model%s, and %d others to choose from, first: %s (set OpenOptions.Stem)",
+				ErrNoModel, ext, len(stems), diag.Name(stems[0]))
+		}
+		if len(stems) == 1 {
+			f, err = d.findStem(stems[0], variant)
 		}
 	}
-	switch len(stems) {
-	case 0:
-		return found{}, fmt.Errorf("%w: the directory has no %s file", ErrNoModel, ext)
-	case 1:
-		return d.findStem(stems[0], variant)
+	if err == nil && !f.any() {
+		err = fmt.Errorf("%w: want %s%s or its index", ErrNoModel, diag.Name(cmp.Or(stem, "model")+dotted(variant)), ext)
 	}
-	slices.Sort(stems)
-	return found{}, fmt.Errorf("%w: no model%s, and %d others to choose from, first: %s (set OpenOptions.Stem)",
-		ErrNoModel, ext, len(stems), diag.Name(stems[0]))
+	return f, err
+}
+
+// dotted returns the part of a name that stands for a variant.
+func dotted(variant string) string {
+	if variant == "" {
+		return ""
+	}
+	return "." + variant
 }
 
 // findStem finds the model of a stem, in the wanted variant. Without a wanted one
@@ -180,10 +191,7 @@ func (d *dirList) find(stem, variant string) (found, error) {
 // Names as transformers 5.23.0 makes them, _add_variant.
 func (d *dirList) findStem(stem, variant string) (found, error) {
 	in := func(variant string) (f found) {
-		dot := ""
-		if variant != "" {
-			dot = "." + variant
-		}
+		dot := dotted(variant)
 		if name := stem + dot + ext; d.names[name] {
 			f.single = name
 		}
