@@ -1,0 +1,126 @@
+package checkpoint
+
+import (
+	"errors"
+
+	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/hfconfig"
+	"github.com/safeckpt/safeckpt/safetensors"
+)
+
+// checkConfig holds the full model's tensors against config.json.
+func checkConfig(v *validation) error {
+	c := v.c
+	if c.configErr != nil {
+		p := diag.New(diag.ConfigInvalid, "config.json is not usable: %v", c.configErr)
+		p.File, p.Want, p.Got = configFile, "the JSON object that save_pretrained writes", c.configErr.Error()
+		p.Cause = "the file was cut, edited by hand, or is a Git LFS pointer or an error page"
+		p.Fix = "copy or download config.json again"
+		v.add(p)
+		return nil
+	}
+	if c.config == nil {
+		return nil
+	}
+	v.r.Report.Merge("", c.config.Report())
+	v.r.ModelType = c.config.ModelType()
+	if c.kind != KindFull && c.kind != KindZeRO && c.kind != KindFSDP {
+		return nil
+	}
+	x, err := c.registry.Expect(c.config, nil)
+	switch {
+	case errors.Is(err, hfconfig.ErrUnknownModel):
+		v.unheld = err.Error()
+		return nil
+	case err != nil:
+		p := diag.New(diag.ConfigInvalid, "config.json cannot describe a model: %v", err)
+		p.File, p.Got = configFile, err.Error()
+		p.Cause = "the file was edited by hand, or belongs to another model"
+		p.Fix = "take config.json from the base model or from an earlier checkpoint"
+		v.add(p)
+		return nil
+	}
+	v.r.Architecture = x.Architecture
+	if c.model == nil || v.r.Tensors == 0 {
+		return nil // what is wrong with the files has been said
+	}
+	return v.holdAgainst(x)
+}
+
+// checkHeld says if the tensors were not held against anything.
+func checkHeld(v *validation) error {
+	if v.r.Expected || v.r.Kind == KindRun || v.r.Kind == KindUnknown {
+		return nil
+	}
+	why := v.unheld
+	switch {
+	case why != "":
+	case v.r.Kind == KindFile:
+		why = "a lone file has no config; verify its directory"
+	case v.r.Kind == KindZeRO, v.r.Kind == KindFSDP:
+		why = "the weights lie in training shards"
+	case v.c.configErr != nil:
+		why = "config.json is not usable"
+	case v.c.config == nil && v.r.Kind == KindFull:
+		why = "there is no config.json"
+	default:
+		why = "there are no tensors that could be read"
+	}
+	code := diag.NotHeld
+	if v.o.RequireConfig {
+		code = diag.NotHeldRequired
+	}
+	p := diag.New(code, "tensors NOT held against a config: %s", why)
+	if v.c.config == nil && v.r.Kind == KindFull {
+		p.Fix = "put the model's config.json beside the weights"
+	}
+	v.add(p)
+	return nil
+}
+
+// holdAgainst compares the tensors of all files with those expected.
+func (v *validation) holdAgainst(x *hfconfig.Expectation) error {
+	files := make(map[string]string) // by tensor
+	tensors := func(yield func(*safetensors.TensorInfo) bool) {
+		for shard, info := range v.c.model.Infos() {
+			files[info.Name] = shard.Name
+			if !yield(info) {
+				return
+			}
+		}
+	}
+	found := x.Compare(tensors, nil)
+	if found.Report.Has(diag.TensorShape) { // the tokenizer may tell why; it takes time to read
+		found = x.Compare(tensors, &hfconfig.CompareOptions{VocabSize: v.c.vocabSize()})
+	}
+	v.r.Expected, v.r.Layout = true, found.Layout.String()
+	v.copies = found.Copies
+	lost := v.c.lost()
+	for _, p := range found.Report.Problems() {
+		if p.Code == diag.TensorMissing && lost[p.Tensor] || p.Code == diag.TiedTwice && v.o.Values {
+			continue // the file it is in has been reported; the copies are compared
+		}
+		if p.File == "" && p.Code != diag.TensorMissing {
+			p.File = files[p.Tensor]
+		}
+		v.add(p)
+	}
+	return nil
+}
+
+// lost returns the tensors that the index puts into files that cannot be read.
+func (c *Checkpoint) lost() map[string]bool {
+	unread := make(map[string]bool)
+	for _, s := range c.model.Files() {
+		if s.Header == nil {
+			unread[s.Name] = true
+		}
+	}
+	names := make(map[string]bool)
+	for tensor, file := range c.model.WeightMap() {
+		if unread[file] {
+			names[tensor] = true
+		}
+	}
+	return names
+}

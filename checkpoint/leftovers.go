@@ -1,0 +1,33 @@
+package checkpoint
+
+import (
+	"fmt"
+
+	"github.com/safeckpt/safeckpt/diag"
+)
+
+// checkLeftovers names what a killed save left behind and files that cannot be
+// looked at, such as symlinks that point nowhere.
+func checkLeftovers(v *validation) error {
+	if v.c.files == nil {
+		return nil
+	}
+	for _, name := range sortedKeys(v.c.files.files) {
+		e := v.c.files.files[name]
+		if e.err != nil {
+			p := diag.New(diag.FileUnreadable, "cannot be looked at: %v", e.err)
+			p.File = name
+			p.Cause = "a symlink that points nowhere (an incomplete Hugging Face cache, a moved directory), or missing permissions"
+			p.Fix = "download or copy the file again"
+			v.add(p)
+		}
+		if leftoverTmp.MatchString(name) {
+			p := diag.New(diag.Leftover, "%s (%s) is the temporary file of a save that was killed", name, diag.Size(uint64(e.size)))
+			p.File, p.Got = name, fmt.Sprintf("%d bytes", e.size)
+			p.Cause = "the process was killed while safetensors wrote the weights"
+			p.Fix = "delete it once no process writes here any more"
+			v.add(p)
+		}
+	}
+	return nil
+}
