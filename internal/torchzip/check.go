@@ -25,7 +25,7 @@ type Checked struct {
 // checksums: nothing is done.
 func (a *Archive) Check(ctx context.Context, progress func(n int64)) (*Checked, error) {
 	result := new(Checked)
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, min(a.size, 1<<20))
 	for i := range a.Entries {
 		e := &a.Entries[i]
 		span, err := a.locate(e)

@@ -3,6 +3,7 @@ package torchzip
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -23,31 +24,33 @@ func (a *Archive) truncated(ctx context.Context) error {
 		return err
 	}
 	var where string
-	directory := int64(endLen) // what is missing after the members
-	for name := range w.storages {
-		directory += directoryLen + int64(len(name))
-	}
-	switch {
+	switch sig := w.signature(at); {
 	case w.inside != "":
 		where = "it ends inside member " + entryName(w.inside)
-		err.Entry, err.Missing = w.inside, w.missing
-	case at > a.size-localLen:
+		err.Entry = w.inside
+	case at > a.size-localLen || sig == signatureLocal:
 		where = "it ends between two members"
-	case w.signature(at) == signatureDirectory:
+	case sig == signatureDirectory:
 		where = "it ends inside the central directory"
-		directory = max(directory-(a.size-at), 1)
 	default:
 		err.Offset = at
 		err.Message = fmt.Sprintf("the zip archive has no end record, and no member of it begins at byte %d of %d", at, a.size)
 		return err
 	}
+	missing := int64(endLen)
 	for name, size := range w.storages {
+		missing = saturatingAdd(missing, directoryLen+int64(len(name)))
 		if !w.seen[name] {
-			err.Missing = saturatingAdd(err.Missing, localLen+int64(len(name)))
-			err.Missing = saturatingAdd(err.Missing, size)
+			missing = saturatingAdd(missing, localLen+int64(len(name)))
+			missing = saturatingAdd(missing, size)
 		}
 	}
-	err.Missing = saturatingAdd(err.Missing, directory)
+	if w.inside != "" {
+		missing = saturatingAdd(missing, w.missing)
+	} else {
+		missing -= a.size - at // of what comes after the last whole member, this much is there
+	}
+	err.Missing = max(missing, 1)
 	err.Message = fmt.Sprintf("the zip archive is cut short: %s; the file has %d bytes, and at least %d are missing", where, a.size, err.Missing)
 	return err
 }
@@ -72,14 +75,13 @@ func (w *walker) walk(ctx context.Context) int64 {
 		nameLen, extraLen := int64(le.Uint16(head[26:])), int64(le.Uint16(head[28:]))
 		data := at + localLen + nameLen + extraLen
 		name := make([]byte, nameLen)
-		if at+localLen+nameLen > w.a.size {
-			return w.a.size
-		}
-		if readAt(w.a.r, name, at+localLen) != nil {
+		if at+localLen+nameLen > w.a.size || readAt(w.a.r, name, at+localLen) != nil {
 			break
 		}
 		size, known := w.size(ctx, string(name), head, data)
-		w.seen[string(name)] = true
+		if _, ok := w.storages[string(name)]; ok {
+			w.seen[string(name)] = true
+		}
 		if data > w.a.size || size > w.a.size-data {
 			w.inside, w.missing = string(name), saturatingAdd(max(data-w.a.size, 0), size-max(w.a.size-data, 0))
 			break
@@ -118,8 +120,10 @@ func (w *walker) size(ctx context.Context, name string, head []byte, data int64)
 	}
 	if prefix, ok := strings.CutSuffix(name, "data.pkl"); ok && data < w.a.size {
 		doc, err := pickle.Read(ctx, w.a.r, data, w.a.size, nil)
-		if err != nil {
+		if errors.Is(err, pickle.ErrTruncated) {
 			return w.a.size - data + 1, false // at least its end is missing
+		} else if err != nil {
+			return 0, false
 		}
 		for _, s := range doc.Storages {
 			w.storages[prefix+"data/"+s.Key] = s.Bytes()
