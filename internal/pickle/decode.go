@@ -74,7 +74,11 @@ func Read(ctx context.Context, r io.ReaderAt, begin, end int64, o *Options) (*Do
 		}
 		return nil, err
 	}
-	return &Document{Root: Value{n: root, at: &place{name: o.Name, off: begin}}, Storages: d.order, Inert: d.inertNames, End: d.in.pos}, nil
+	at := &place{name: o.Name, off: begin}
+	if off := offsetOf(root); off >= 0 {
+		at.off = off
+	}
+	return &Document{Root: Value{n: root, at: at}, Storages: d.order, Inert: d.inertNames, End: d.in.pos}, nil
 }
 
 // decoder is the machine that a pickle is a program for.
