@@ -39,8 +39,8 @@ type decoder struct {
 func (d *decoder) decode(text []byte, size int64) *Header {
 	d.Scanner, d.text, d.h = jsonscan.New(text), text, &Header{Length: uint64(len(text))}
 	// Room for all tensors at once. An entry takes at least 50 bytes, so that a
-	// header that repeats the word cannot ask for more than a few times its size.
-	n := min(bytes.Count(text, []byte(`"data_offsets"`)), len(text)/50+1)
+	// header full of braces cannot ask for more than a few times its size.
+	n := min(bytes.Count(text, []byte("{")), len(text)/50+1)
 	d.h.Tensors = make([]TensorInfo, 0, n)
 	d.h.index = make(map[string]int32, n)
 	d.at = make([]uint32, 0, n)
@@ -457,8 +457,8 @@ func (d *decoder) uint(e *entry, what string) (v uint64, ok bool, err error) {
 	return 0, false, nil
 }
 
-// keep adds a tensor that was read to the header, in place of an earlier one of
-// the same name.
+// keep adds a tensor that was read to the header. Of several entries of a name the
+// index points to the last; see dropDuplicates.
 func (d *decoder) keep(e *entry) error {
 	if !e.offsets || e.lost {
 		d.unplaced++
@@ -466,14 +466,6 @@ func (d *decoder) keep(e *entry) error {
 	}
 	if e.badDType || e.badShape || !e.shape {
 		e.DType = 0
-	}
-	if i, dup := d.h.index[e.Name]; dup {
-		p := d.problem(diag.HeaderDuplicate, e.at, e.Name, "%s is given twice; the last entry counts", diag.Name(e.Name))
-		p.Cause = "a writer that does not keep track of its names, or two headers joined; readers disagree about which entry counts"
-		p.Related = []diag.Related{{File: d.file, Tensor: e.Name, Offset: diag.At(8 + int64(d.at[i])), Message: "the entry before it"}}
-		d.report.Add(p)
-		d.h.Tensors[i], d.at[i] = e.TensorInfo, uint32(e.at)
-		return nil
 	}
 	n := len(d.h.Tensors)
 	if limit := d.limits.Tensors; limit > 0 && n == limit || n == math.MaxInt32 {

@@ -13,11 +13,11 @@ type TensorInfo struct {
 }
 
 // Bytes returns the number of bytes that the tensor takes in the file.
-func (t *TensorInfo) Bytes() uint64 { return t.End - t.Begin }
+func (t TensorInfo) Bytes() uint64 { return t.End - t.Begin }
 
 // Elements returns the number of elements, 1 for a scalar. The header has been
 // checked not to overflow.
-func (t *TensorInfo) Elements() uint64 {
+func (t TensorInfo) Elements() uint64 {
 	n := uint64(1)
 	for _, d := range t.Shape {
 		n *= d

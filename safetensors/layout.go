@@ -17,6 +17,7 @@ import (
 // a file of size bytes exactly. Follows Metadata::validate of safetensors 0.8.0,
 // but goes on after the first problem.
 func (d *decoder) layout(size int64) {
+	d.dropDuplicates()
 	d.sort()
 	var (
 		h      = d.h
@@ -53,6 +54,32 @@ func (d *decoder) layout(size int64) {
 		d.trailing(data, cursor)
 	}
 	d.alignment()
+}
+
+// dropDuplicates leaves the last entry of each name, as the reference does.
+func (d *decoder) dropDuplicates() {
+	h := d.h
+	if len(h.index) == len(h.Tensors) {
+		return
+	}
+	n := 0
+	for i := range h.Tensors {
+		name := h.Tensors[i].Name
+		last := int(h.index[name])
+		if last != i {
+			p := d.problem(diag.HeaderDuplicate, int(d.at[last]), name, "%s is given twice; the last entry counts", diag.Name(name))
+			p.Cause = "a writer that does not keep track of its names, or two headers joined; readers disagree about which entry counts"
+			p.Related = []diag.Related{{File: d.file, Tensor: name, Offset: diag.At(8 + int64(d.at[i])), Message: "an entry before it"}}
+			d.report.Add(p)
+			continue
+		}
+		h.Tensors[n], d.at[n] = h.Tensors[i], d.at[i]
+		n++
+	}
+	h.Tensors, d.at = h.Tensors[:n], d.at[:n]
+	for i := range h.Tensors {
+		h.index[h.Tensors[i].Name] = int32(i)
+	}
 }
 
 // complete reports whether the place of every tensor is known, so that a gap
@@ -131,21 +158,23 @@ func (d *decoder) checkSize(t *TensorInfo, at int) {
 		over, size = bits.Mul64(n, uint64(t.DType.Bits()))
 	}
 	takes := t.Bytes()
+	if over == 0 && size%8 == 0 && size/8 == takes {
+		d.loadable(t, at)
+		return
+	}
 	what := fmt.Sprintf("%s %s", t.DType, shapeText(t.Shape))
 	switch {
 	case over != 0:
 		d.add(diag.HeaderOverflow, at, t.Name, "%s: %s has more bits than 64-bit numbers can count", diag.Name(t.Name), what)
 	case size%8 != 0:
 		d.add(diag.HeaderPartialByte, at, t.Name, "%s: %s takes %d bits, want a multiple of 8", diag.Name(t.Name), what, size)
-	case size/8 != takes:
+	default:
 		p := d.problem(diag.HeaderSize, at, t.Name, "%s: %s takes %d bytes, data_offsets give %d", diag.Name(t.Name), what, size/8, takes)
 		p.Want, p.Got = fmt.Sprintf("%d bytes", size/8), fmt.Sprintf("%d bytes", takes)
 		if t.DType == F4 && takes == n {
 			p.Cause = "the shape counts bytes; for F4 it has to count elements, two to a byte"
 		}
 		d.report.Add(p)
-	default:
-		d.loadable(t, at)
 	}
 }
 

@@ -99,7 +99,9 @@ func TestModelProblems(t *testing.T) {
 	}{
 		{"missing shard", func(t *testing.T, fsys fstest.MapFS) { delete(fsys, shard2) },
 			diag.ShardMissing, shard2, "", "missing " + shard2 + " of 2 files; 3 tensors are lost with it: head, layers.{1-2} (2)", 2},
-		{"cut shard", func(t *testing.T, fsys fstest.MapFS) { fsys[shard2].Data = fsys[shard2].Data[:len(fsys[shard2].Data)-6] },
+		{"cut shard", func(t *testing.T, fsys fstest.MapFS) {
+			fsys[shard2].Data = fsys[shard2].Data[:len(fsys[shard2].Data)-6]
+		},
 			diag.FileTruncated, shard2, "layers.2.w", "2 of 3 tensors incomplete, first: layers.2.w", 2},
 		{"pointer", func(t *testing.T, fsys fstest.MapFS) {
 			fsys[shard2].Data = []byte("version https://git-lfs.github.com/spec/v1\noid sha256:9f\nsize 49\n")
