@@ -127,9 +127,15 @@ func (m *ModelWriter) create(tensors []TensorInfo, metadata map[string]string) e
 // of their numbers. The slice must not be modified.
 func (m *ModelWriter) Files() []string { return m.names }
 
-// File returns the writer of one of Files, to write its tensors in the order of
-// the file. Its Commit must not be called.
-func (m *ModelWriter) File(name string) *Writer { return m.files[name] }
+// Tensors returns the tensors of one of Files, as Writer.Tensors does. Data that
+// comes file by file in this order is written sequentially.
+func (m *ModelWriter) Tensors(file string) []TensorInfo {
+	w, ok := m.files[file]
+	if !ok {
+		return nil
+	}
+	return w.Tensors()
+}
 
 // Stale returns the files of an earlier save that Commit removes at the end.
 func (m *ModelWriter) Stale() []string { return m.stale }

@@ -29,7 +29,7 @@ func sha(data []byte) string {
 // fill writes every tensor of m as that byte.
 func fill(m *safetensors.ModelWriter, c byte) error {
 	for _, name := range m.Files() {
-		for _, info := range m.File(name).Tensors() {
+		for _, info := range m.Tensors(name) {
 			w, err := m.Tensor(info.Name)
 			if err != nil {
 				return err
