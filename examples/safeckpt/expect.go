@@ -36,6 +36,13 @@ type expected struct {
 	Parameters   uint64              `json:"parameters"`
 }
 
+// unusable is what JSON has in place of expected for a config that leads to none.
+type unusable struct {
+	Schema int    `json:"schema"`
+	Path   string `json:"path"`
+	Error  string `json:"error"`
+}
+
 func (c *expectCmd) run(e *env) (int, error) {
 	layout, _ := hfconfig.ParseLayout(c.Layout) // the flag's enum admits no other
 	status := statusOK
@@ -45,7 +52,7 @@ func (c *expectCmd) run(e *env) (int, error) {
 			status = statusFailed
 			if !c.JSON {
 				fmt.Fprintf(e.stderr, "safeckpt: %s: %v\n", path, err)
-			} else if err := writeJSON(e.stdout, map[string]any{"schema": 1, "path": path, "error": err.Error()}); err != nil {
+			} else if err := writeJSON(e.stdout, unusable{1, path, err.Error()}); err != nil {
 				return statusFailed, err
 			}
 			continue

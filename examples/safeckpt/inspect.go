@@ -26,7 +26,7 @@ func (*inspectCmd) Help() string {
 
 // inspected is a file in JSON: its header, or what is wrong with it.
 type inspected struct {
-	Schema      int               `json:"schema,omitempty"`
+	Schema      int               `json:"schema"`
 	Path        string            `json:"path"`
 	HeaderBytes uint64            `json:"header_bytes"`
 	Metadata    map[string]string `json:"metadata"`
@@ -45,7 +45,7 @@ type inspectedTensor struct {
 
 // refused is what JSON has in place of inspected for a file that was refused.
 type refused struct {
-	Schema   int            `json:"schema,omitempty"`
+	Schema   int            `json:"schema"`
 	Path     string         `json:"path"`
 	Problems []diag.Problem `json:"problems"`
 }
@@ -72,7 +72,7 @@ func (c *inspectCmd) run(e *env) (int, error) {
 			status = statusProblem
 		}
 		if c.JSON {
-			files = append(files, f.json(!info.IsDir()))
+			files = append(files, f.json())
 		} else if err := f.write(e); err != nil {
 			return statusFailed, err
 		}
@@ -81,7 +81,11 @@ func (c *inspectCmd) run(e *env) (int, error) {
 	case !c.JSON:
 		return status, nil
 	case info.IsDir():
-		return status, writeJSON(e.stdout, map[string]any{"schema": 1, "path": c.Path, "files": files})
+		return status, writeJSON(e.stdout, struct {
+			Schema int    `json:"schema"`
+			Path   string `json:"path"`
+			Files  []any  `json:"files"`
+		}{1, c.Path, files})
 	default:
 		return status, writeJSON(e.stdout, files[0])
 	}
@@ -106,7 +110,7 @@ func safetensorsFiles(dir string) ([]string, error) {
 }
 
 func inspectFile(name string) (*inspected, error) {
-	out := &inspected{Path: name}
+	out := &inspected{Schema: 1, Path: name}
 	f, err := safetensors.Open(name, nil)
 	var bad *safetensors.FormatError
 	switch {
@@ -130,15 +134,10 @@ func inspectFile(name string) (*inspected, error) {
 	return out, nil
 }
 
-func (f *inspected) json(alone bool) any {
-	schema := 0
-	if alone {
-		schema = 1
-	}
+func (f *inspected) json() any {
 	if f.Tensors == nil {
-		return refused{schema, f.Path, f.report.Problems()}
+		return refused{1, f.Path, f.report.Problems()}
 	}
-	f.Schema = schema
 	return f
 }
 
