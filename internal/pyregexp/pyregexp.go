@@ -32,6 +32,7 @@ var ErrTooSlow = errors.New("the pattern takes too long to match")
 type Regexp struct {
 	linear *regexp.Regexp
 	slow   *regexp2.Regexp
+	groups map[string]int
 }
 
 // Match compiles a pattern for re.match: it must match at the start of a text.
@@ -51,7 +52,7 @@ func compile(pattern, before, after string) (*Regexp, error) {
 	text := before + t.out.String() + after
 	if !t.irregular {
 		if re, err := regexp.Compile(text); err == nil {
-			return &Regexp{linear: re}, nil
+			return &Regexp{linear: re, groups: t.names}, nil
 		} // else a repeat count that only the other engine takes, or an error that it will tell
 	}
 	re, err := regexp2.Compile(text, regexp2.OptionMaxBacktrackingStackSize(maxStack))
@@ -59,7 +60,7 @@ func compile(pattern, before, after string) (*Regexp, error) {
 		return nil, err
 	}
 	re.MatchTimeout = Limit
-	return &Regexp{slow: re}, nil
+	return &Regexp{slow: re, groups: t.names}, nil
 }
 
 // maxStack bounds the backtracking engine's memory, in entries.
@@ -78,25 +79,23 @@ func (re *Regexp) Match(s string) (bool, error) {
 	return ok, nil
 }
 
-// Group returns what the n-th group (from 1) matched in s; ok is false if the
-// pattern does not match s.
-func (re *Regexp) Group(s string, n int) (group string, ok bool, err error) {
+// Group returns what the group of that name matched in s, "" if it took no part;
+// ok is false if the pattern does not match s.
+func (re *Regexp) Group(s, name string) (group string, ok bool, err error) {
+	n := re.groups[name]
 	if re.linear != nil {
 		m := re.linear.FindStringSubmatch(s)
-		if m == nil || n >= len(m) {
-			return "", m != nil, nil
+		if m == nil {
+			return "", false, nil
 		}
 		return m[n], true, nil
 	}
 	m, err := re.slow.FindStringMatch(s)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", false, ErrTooSlow
-	}
-	if m == nil {
+	case m == nil:
 		return "", false, nil
 	}
-	if g := m.GroupByNumber(n); g != nil {
-		return g.String(), true, nil
-	}
-	return "", true, nil
+	return m.GroupByNumber(n).String(), true, nil
 }

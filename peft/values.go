@@ -1,0 +1,94 @@
+package peft
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/safetensors"
+)
+
+// CheckValues reads the factors of a LoRA adapter and says where they are zero,
+// so that modules, or the whole adapter, change nothing. NaN and infinities are
+// for others to find, as in any file. It reads from each tensor up to the first
+// element that is not zero. Other types than LoRA give an empty report. The
+// error is one of reading, or that of ctx.
+func CheckValues(ctx context.Context, c *Config, tensors iter.Seq2[string, safetensors.Tensor]) (*diag.Report, error) {
+	r := &diag.Report{}
+	if c.Type != "LORA" {
+		return r, nil
+	}
+	total := 0
+	var zeros []*entry
+	for _, t := range tensors {
+		info := t.Info()
+		e := parseName(&info, lora.prefix)
+		if e.key != "lora_B.weight" && e.key != "lora_embedding_B" || !isFloat(info.DType) || isEmpty(&info) {
+			continue
+		}
+		total++
+		zero, err := allZero(ctx, t)
+		if err != nil {
+			return r, fmt.Errorf("peft: %s: %w", diag.Name(info.Name), err)
+		}
+		if zero {
+			zeros = append(zeros, &e)
+		}
+	}
+	switch {
+	case len(zeros) == 0:
+	case len(zeros) == total:
+		p := problem(diag.AdapterZero, nil, "%d of %d lora_B are all zero: the adapter equals the base", total, total)
+		p.Want, p.Got = "trained values", "zeros"
+		p.Cause = "lora_B starts at zero: no step was taken (no parameter needed gradients, or the save came first), or the weights were lost and made anew"
+		if c.DoRA {
+			p.Message = fmt.Sprintf("%d of %d lora_B are all zero: only the magnitudes of DoRA can change anything", total, total)
+		}
+		p.Fix = "look for a loss that moves and for trainable parameters in the training log, and save again after training"
+		r.Add(p)
+	default:
+		for _, e := range zeros {
+			p := problem(diag.AdapterPartlyZero, e, "%s is all zero (so are %d of %d lora_B): %s is not changed", diag.Name(e.info.Name), len(zeros), total, diag.Name(e.module))
+			p.Want, p.Got = "trained values", "zeros"
+			p.Cause = "the module took no part in training (frozen, or never reached), or its weights were lost and made anew"
+			p.Fix = "take it out of target_modules if that was meant; else train again"
+			r.Add(p)
+		}
+	}
+	return r, nil
+}
+
+// allZero reports whether every element is zero of either sign, which in all
+// float types means that no bit but the highest of an element is set.
+func allZero(ctx context.Context, t safetensors.Tensor) (bool, error) {
+	info := t.Info()
+	size := info.DType.Bits() / 8
+	in := t.Open()
+	buf := make([]byte, min(1<<20, info.Bytes()))
+	for {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		n, err := io.ReadFull(in, buf)
+		for i, b := range buf[:n] {
+			if i%size == size-1 {
+				b &= 0x7F
+			}
+			if b != 0 {
+				return false, nil
+			}
+		}
+		switch err {
+		case nil:
+		case io.EOF, io.ErrUnexpectedEOF:
+			if pos, _ := in.Seek(0, io.SeekCurrent); pos < in.Size() {
+				return false, io.ErrUnexpectedEOF
+			}
+			return true, nil
+		default:
+			return false, err
+		}
+	}
+}
