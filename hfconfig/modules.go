@@ -50,9 +50,7 @@ func (x *Expectation) Modules() iter.Seq[Module] {
 				if !r.layouts.has(l) {
 					continue
 				}
-				if buf, err = appendName(buf[:0], r.names[l], f); err != nil {
-					return err
-				}
+				buf = appendName(buf[:0], r.names[l], f)
 				m.disk[l] = string(buf)
 			}
 			m.Path = m.disk[Native]

@@ -10,10 +10,10 @@ import (
 
 // Limits on what one config may ask for.
 const (
-	maxTensors = 2_000_000 // DeepSeek-V3, expert by expert, has 91,000
-	maxWork    = 100_000_000
-	maxPlan    = 1 << 18 // statements after all blocks are put in place
-	maxUses    = 24      // blocks within blocks
+	maxTensors = 2_000_000  // DeepSeek-V3, expert by expert, has 91,000
+	maxWork    = 20_000_000 // steps; see frame
+	maxPlan    = 1 << 18    // statements after all blocks are put in place
+	maxUses    = 24         // blocks within blocks
 	maxDim     = 1 << 40
 )
 
@@ -498,24 +498,4 @@ func (l *loopNode) bad(v value, want string) error {
 		return &ConfigError{l.key, fmt.Sprintf("%s; found %s", want, v)}
 	}
 	return &ConfigError{"", fmt.Sprintf("%s = %s: %s", l.text, v, want)}
-}
-
-// appendName writes a name; an error is the schema's.
-func appendName(buf []byte, parts []part, f *frame) ([]byte, error) {
-	for i := range parts {
-		p := &parts[i]
-		if p.x == nil {
-			buf = append(buf, p.text...)
-			continue
-		}
-		v, err := p.x.eval(f)
-		if err != nil {
-			return nil, err
-		}
-		if v.kind != kindInt {
-			return nil, fmt.Errorf("%s: want a whole number in a name", v)
-		}
-		buf = strconv.AppendInt(buf, v.i, 10)
-	}
-	return buf, nil
 }

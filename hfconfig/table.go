@@ -46,8 +46,7 @@ func (p *plan) table(l Layout, prefix string) *table {
 		case x.row.native.has(l) && x.row.layouts.has(Native):
 			e.native = e.name
 		case x.row.layouts.has(Native):
-			b, _ := appendName(nil, x.row.names[Native], x.frame) // measured
-			e.native = string(append(b, x.name[x.base:]...))
+			e.native = string(append(appendName(nil, x.row.names[Native], x.frame), x.name[x.base:]...))
 		}
 		t.byName[e.name] = len(t.entries)
 		t.entries = append(t.entries, e)

@@ -22,7 +22,8 @@ from transformers.core_model_loading import (PrefixChange, WeightConverter, Weig
 from transformers.modeling_utils import remove_tied_weights_from_state_dict
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
-from .symbols import Recorder, expr, paused, plain, symbolic
+from .shapes import RecordShapes
+from .symbols import expr, paused, plain, symbolic
 
 Shapes = dict[str, list[int]]
 
@@ -171,11 +172,20 @@ class Disk:
         return apply_renamings(native, self.renamings)
 
     def save(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return revert_weight_conversion(self.model, dict(state))
+        if not self.renamings and not self.converters:
+            return dict(state)
+        with RecordShapes(), torch.device("meta"):
+            return revert_weight_conversion(self.model, dict(state))
 
 
-def ties_of(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> dict[str, str]:
-    kept = remove_tied_weights_from_state_dict(dict(state), model)
+def untied(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state without the tied duplicates that save_pretrained drops."""
+    if len({id(t) for t in state.values()}) == len(state):
+        return dict(state)
+    return remove_tied_weights_from_state_dict(dict(state), model)
+
+
+def ties_of(state: dict[str, torch.Tensor], kept: dict[str, torch.Tensor]) -> dict[str, str]:
     first: dict[int, str] = {}
     for n in sorted(kept):
         first.setdefault(id(state[n]), n)
@@ -256,8 +266,8 @@ class Observer:
     def run(self) -> Observed:
         model = self.model
         state = state_of(model)
-        ties = ties_of(model, state)
-        kept = {n: t for n, t in state.items() if n not in remove_tied_weights_dropped(model, state)}
+        kept = untied(model, state)
+        ties = ties_of(state, kept)
         for n, t in kept.items():
             t._src = frozenset([n])
         self.disk = Disk(model)
@@ -301,8 +311,8 @@ class Observer:
         if where is None:
             return
         config_path, arguments, exprs = where
-        own_ties = ties_of(call.model, inside)
-        dropped = remove_tied_weights_dropped(call.model, inside)
+        inside_kept = untied(call.model, inside)
+        own_ties, dropped = ties_of(inside, inside_kept), inside.keys() - inside_kept.keys()
         if any(self.ties.get(prefix + t) != prefix + s for t, s in own_ties.items()) or set(own_ties) != dropped:
             return
         names = self._same_on_disk(prefix, call.model, inside, dropped, mine)
@@ -442,10 +452,6 @@ class Observer:
 
 def _join(path: str, leaf: str) -> str:
     return f"{path}.{leaf}" if path else leaf
-
-
-def remove_tied_weights_dropped(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> set[str]:
-    return set(state) - set(remove_tied_weights_from_state_dict(dict(state), model))
 
 
 def _tolerate(model: PreTrainedModel) -> dict[str, list[str]]:

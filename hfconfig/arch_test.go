@@ -1,0 +1,249 @@
+package hfconfig_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/safeckpt/safeckpt/hfconfig"
+)
+
+// everything uses every statement and operator of the format.
+const everything = `generated "test 1"
+model toy-v2 (toy, toy_old) prefix model
+allow unexpected "\\.inv_freq$"
+allow missing "mask_token"
+
+config
+  hidden_size (n_embd, d_model) = 8
+  num_layers = 2
+  heads = 2 ?= num_layers
+  head_dim ?= hidden_size // heads
+  kinds ?= ["full" if (i + 1) % 2 == 0 else "sparse" for i < num_layers]
+  depths = [1, 2]
+  ratio = 2.5
+  inner := int(hidden_size * ratio)
+  act = "gelu"
+  tied = true
+  maker := null
+  required_key
+  by hand:
+    extra = null
+  vision_config: auto toy_vision {"width": 6}
+  audio_config: toy_audio optional
+  text_config: toy_text or self
+  require hidden_size % heads == 0
+
+block layer(n, bias)
+  q, k linear [heads * head_dim, n] bias(bias)
+  conv conv [n, n // 2, 3] bias
+  proj conv1d [n, 2 * n] bias if act == "gelu"
+  up convt [n, n, 2, 2]
+  bn batchnorm [n]
+  "layout.odd name" param [1, n]
+
+class ToyModel (OldToyModel) as base, image
+  embed embedding [10, hidden_size]
+  for i < num_layers: layers.{i} | save block.{i}:
+    use layer(hidden_size, i == 0)
+    if kinds[i] == "full": full norm [hidden_size] bias
+    else:
+      sparse norm [hidden_size]
+      let twice = 2 * (i + 1)
+      by hand:
+        more.{i+1} param [twice, -depths[-1] + 4]
+  for 1 <= j < 3: for d in depths: pair.{j}.{d} buffer []
+  layout native: experts param [2, 4]
+  layout save hub: for e < 2: experts.{e} param [4]
+  optional: position_ids buffer [1, max(3, 2)]
+  if audio_config is not null: audio: use toy_audio.tower with audio_config
+  vision | hub tower.vision: use @base with vision_config
+  . | save tail: last param [round(2.5), ceil(2.1), floor(2.9), abs(-3), len(depths[0:1]), sum(depths), min(depths)]
+  text param [text_config.words]
+
+class ToyForCausalLM as causal
+  model: use @base
+  head linear [10, hidden_size]
+  tie head.weight = model.embed.weight if tied
+  allow unexpected "ignored"
+
+model toy_vision
+config
+  width = 4
+block tower
+  w param [width]
+class ToyVision as base
+  use tower
+
+model toy_audio
+config
+  width = 4
+block tower
+  a param [width]
+
+model toy_text
+config
+  words (vocabulary) = 5
+`
+
+func parseArch(t testing.TB, text string) *hfconfig.Arch {
+	a, err := hfconfig.ParseArch([]byte(text))
+	require.NoError(t, err)
+	return a
+}
+
+func expect(t testing.TB, arch, config string) (*hfconfig.Expectation, error) {
+	c, err := hfconfig.Parse([]byte(config))
+	require.NoError(t, err)
+	return hfconfig.Builtin().With(parseArch(t, arch)).Expect(c, nil)
+}
+
+func TestFormat(t *testing.T) {
+	a := parseArch(t, everything)
+	require.Equal(t, []string{"toy-v2", "toy", "toy_old", "toy_vision", "toy_audio", "toy_text"}, a.ModelTypes())
+	require.Equal(t, []string{"ToyModel", "ToyForCausalLM"}, a.Classes("toy-v2"))
+
+	x, err := expect(t, everything, `{"model_type": "toy", "architectures": ["OldToyModel"], "d_model": 4, "required_key": 0, "vocabulary": 7}`)
+	require.NoError(t, err)
+	require.Equal(t, "toy-v2", x.ModelType)
+	require.Equal(t, "ToyModel", x.Architecture)
+	require.Equal(t, []hfconfig.Layout{hfconfig.Save, hfconfig.Native, hfconfig.Hub}, x.Layouts())
+	want := map[string][]uint64{
+		"embed.weight": {10, 4}, "block.0.q.weight": {4, 4}, "block.0.q.bias": {4}, "block.0.k.weight": {4, 4}, "block.0.k.bias": {4},
+		"block.0.sparse.weight": {4}, "block.0.more.1": {2, 2},
+		"block.1.q.weight": {4, 4}, "block.1.k.weight": {4, 4}, "block.1.full.weight": {4}, "block.1.full.bias": {4},
+		"pair.1.1": {}, "pair.1.2": {}, "pair.2.1": {}, "pair.2.2": {}, "experts.0": {4}, "experts.1": {4},
+		"vision.w": {6}, "tail.last": {2, 3, 2, 3, 1, 3, 1}, "text": {7},
+	}
+	for _, layer := range []string{"block.0.", "block.1."} {
+		for name, shape := range map[string][]uint64{
+			"conv.weight": {4, 2, 3}, "conv.bias": {4}, "proj.weight": {4, 8}, "proj.bias": {8}, "up.weight": {4, 4, 2, 2},
+			"bn.weight": {4}, "bn.bias": {4}, "bn.running_mean": {4}, "bn.running_var": {4}, "bn.num_batches_tracked": {}, "layout.odd name": {1, 4},
+		} {
+			want[layer+name] = shape
+		}
+	}
+	require.Equal(t, want, x.Tensors(hfconfig.Save))
+	require.Equal(t, map[string][]uint64{"position_ids": {1, 3}}, x.Optional(hfconfig.Hub))
+	native, hub := x.Tensors(hfconfig.Native), x.Tensors(hfconfig.Hub)
+	require.Equal(t, []uint64{2, 4}, native["experts"])
+	require.Contains(t, native, "layers.0.q.weight")
+	require.Contains(t, native, "last")
+	require.Contains(t, hub, "tower.vision.w")
+	require.Contains(t, hub, "block.0.q.weight")
+
+	var modules []string
+	for m := range x.Modules() {
+		modules = append(modules, m.Path+" "+m.Kind.String()+" "+m.Name(hfconfig.Save))
+		if m.Path == "layers.0.proj" {
+			require.Equal(t, [3]uint64{4, 8, 1}, [3]uint64{m.In, m.Out, map[bool]uint64{true: 1}[m.Bias]})
+		}
+	}
+	require.Contains(t, modules, "layers.0.q linear block.0.q")
+	require.Contains(t, modules, "experts param ")
+	require.NotContains(t, strings.Join(modules, "\n"), "experts.0")
+
+	x, err = expect(t, everything, `{"model_type": "toy_old", "architectures": ["ToyForCausalLM"], "audio_config": {"width": 3}, "required_key": 1,
+		"vision_config": {"model_type": "toy_audio"}, "text_config": {}}`)
+	require.ErrorIs(t, err, hfconfig.ErrUnknownModel, "toy_audio has no class with the role base")
+	require.Nil(t, x)
+	x, err = expect(t, everything, `{"model_type": "toy_old", "architectures": ["ToyForCausalLM"], "audio_config": {"width": 3}, "required_key": 1, "text_config": {}}`)
+	require.NoError(t, err)
+	got := x.Tensors(hfconfig.Native)
+	require.Equal(t, []uint64{3}, got["model.audio.a"])
+	require.Equal(t, []uint64{5}, got["model.text"])
+	require.NotContains(t, got, "head.weight")
+	require.Equal(t, [][]string{{"model.embed.weight", "head.weight"}}, x.Tied())
+	require.Equal(t, []uint64{10, 8}, x.Optional(hfconfig.Save)["head.weight"])
+}
+
+func TestSchemaErrors(t *testing.T) {
+	const head = "model m\nconfig\n  a = 1\n"
+	for _, tt := range []struct{ text, want string }{
+		{"", "line 1, column 1: the file describes no model"},
+		{"config\n", "line 1, column 1: a file starts with a model section"},
+		{"model\n", `line 1, column 6: want a model type, found the end of the line`},
+		{head + "  a = 2\n", "line 4, column 3: key a is described twice"},
+		{head + "  b = 1 +\n", "line 4, column 10: want a config key, found the end of the line"},
+		{head + "  b = foo(1)\n", "line 4, column 7: there is no function foo"},
+		{head + "  b = 08x\n", `line 4, column 7: "08x" is no number`},
+		{head + "\tb = 1\n", "line 4, column 1: tabs"},
+		{head + "class C\n  x linear [a]\n", "line 5, column 5: a linear has 2 to 2 dimensions, not 1"},
+		{head + "class C\n  x lin [a]\n", "line 5, column 5: want a kind"},
+		{head + "class C\n  x embedding [a, a] bias\n", "an embedding"},
+		{head + "class C\n  for i < a:\n", "line 5, column 13: nothing stands below this line"},
+		{head + "class C\n  x param [a]\n    y param [a]\n", "line 6, column 5: the line is indented by 4, its neighbours by 2"},
+		{head + "class C\n  else: x param [a]\n", "line 5, column 7: else follows no if"},
+		{head + "class C\n  x | disk y param [a]\n", "want a layout"},
+		{head + "class C\n  x param [[a for i < 3]]\n", "line 5, column 15: a list is computed in the config section only"},
+		{head + "class C\n  for if < 3: x param []\n", "line 5, column 7: want a value"},
+		{head + "class C\nclass C\n", "line 5, column 7: class C is described twice"},
+		{head + "block b(if)\n", `line 4, column 9: "if" has a meaning of its own`},
+		{head + `allow unexpected "("` + "\n", "line 4, column 18: the pattern"},
+		{head + "  b = " + strings.Repeat("(", 100) + "\n", "nested more than 60 deep"},
+		{head + "  b = " + strings.Repeat("1", 20000) + "\n", "line 4, column 16384: the line is too long"},
+	} {
+		_, err := hfconfig.ParseArch([]byte(tt.text))
+		var e *hfconfig.SchemaError
+		require.ErrorAs(t, err, &e, tt.text)
+		require.ErrorContains(t, err, strings.TrimPrefix(tt.want, "an "), tt.text)
+	}
+}
+
+func TestSchemaMistakesShowWhenUsed(t *testing.T) {
+	for _, tt := range []struct{ body, want string }{
+		{"class C as base\n  use nowhere\n", "has no block nowhere"},
+		{"block b(x)\n  y param [x]\nclass C as base\n  use b\n", "takes 1 arguments, not 0"},
+		{"block b\n  use b\nclass C as base\n  use b\n", "in a circle"},
+		{"class C as base\n  x param [b]\n", "uses key b and does not describe it"},
+		{"class C as base\n  x param [a.b]\n", "uses the sub-config a and does not describe it"},
+		{"class C as base\n  x param [c]\n", "its value depends on itself"},
+		{"class C as base\n  x.{d} param [1]\n", `"s": want a whole number in a name`},
+		{"class C as base\n  x param [a / 2]\n", "a / 2: want a whole number, found 0.5"},
+		{"class C as base\n  for i < 2000000: for j < 2000000: if i < 0: x param []\n", "too much work"},
+		{"class C as base\n  for i < 2000: for j < 2000: x.{i}.{j} param []\n", "more than 2,000,000 tensors"},
+		{"class C as base\n  x param [2 ** 62]\n", "is no size"},
+		{"class C as base\n  x param [3 ** 60]\n", "3 ** 60: the number is beyond 64 bits"},
+		{"class C as base\n  x param [" + strings.Repeat("2 ** 30, ", 7) + "1]\n", "too large to count"},
+		{"block b\n" + strings.Repeat("  x param []\n", 10) + blowUp(12) + "class C as base\n  use b12\n", "too much work"},
+	} {
+		_, err := expect(t, "model m\nconfig\n  a = 1\n  c = c\n  d = \"s\"\n"+tt.body, `{"model_type": "m"}`)
+		require.ErrorContains(t, err, tt.want, tt.body)
+	}
+}
+
+// blowUp returns blocks that use each other, ten times each.
+func blowUp(n int) string {
+	var b strings.Builder
+	b.WriteString("block b0\n  use b\n")
+	for i := 1; i <= n; i++ {
+		b.WriteString("block b" + string("0123456789abcdef"[i%16]) + strings.Repeat("_", i/16) + "\n")
+		b.WriteString(strings.Repeat("  use b"+string("0123456789abcdef"[i-1])+"\n", 10))
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(b.String(), "ba\n", "b10\n"), "bb\n", "b11\n") + "block b12\n  use b9\n  use b10\n"
+}
+
+func TestExpressions(t *testing.T) {
+	for text, want := range map[string]string{
+		"7 // 2": "3", "-7 // 2": "-4", "-7 % 3": "2", "7 % -3": "-2", "2 ** 10": "1024", "-2 ** 2": "-4", "2 ** -1": "0.5", "(-1) ** 65": "-1", "0 ** 100": "0",
+		"7 / 2": "3.5", "int(7.9)": "7", "int(-7.9)": "-7", "round(0.5)": "0", "round(1.5)": "2", "ceil(7 / 2)": "4", "floor(-0.5)": "-1", "abs(-2)": "2", "int(true)": "1",
+		"1 if 0 else 2": "2", "0 or 3": "3", "1 and null": "null", "not 0": "true", "1 < 2 and 2 < 3": "true", "3 in [1, 2]": "false", "3 not in [1, 2]": "true",
+		"null is null": "true", "0 is null": "false", "1 is not null": "true", "true is true": "true", "1 is true": "false",
+		"[1, 2, 3][-1]": "3", "[1, 2, 3][1:]": "[2,3]", "[1, 2, 3][:-1]": "[1,2]", "len([1, 2])": "2", "sum([1, 2])": "3", "max(1, 2.5)": "2.5", "min([3, 2])": "2",
+		"[i * 2 for i < 3]": "[0,2,4]", "islist([1])": "true", "islist(1)": "false", `"a" == "a"`: "true", "1 == 1.0": "true", `1 == "1"`: "false", "1 == true": "false",
+		"1 - 2 - 3": "-4", "2 * 3 + 4": "10", "2 + 3 * 4": "14", "1.5e3": "1500.0", "9223372036854775807 + 0": "9223372036854775807",
+	} {
+		x, err := expect(t, "model m\nconfig\n  x := "+text+"\n  y := "+want+"\nclass C as base\n  if x == y and islist(x) == islist(y): ok param []\n", `{"model_type": "m"}`)
+		require.NoError(t, err, text)
+		require.Equal(t, 1, x.Len(), "%s should be %s", text, want)
+	}
+	for text, want := range map[string]string{
+		"1 // 0": "division by zero", "1.0 % 0": "division by zero", `"a" + 1`: "is no number", "[1][1]": "has no element 1", "1[0]": "want a list", "1 in 2": "is no list",
+		"9223372036854775807 + 1": "beyond 64 bits", "-9223372036854775807 - 2": "beyond 64 bits", "4611686018427387904 * 2": "beyond 64 bits", "10 ** 19": "beyond 64 bits",
+		"null * 2": "null is no number", `"a" < 1`: "both sides must be numbers", "sum(1)": "want one list", "int(null)": "null is no number", "max()": "at least one", "[0 for i < 10000000]": "a list of 10000000",
+	} {
+		_, err := expect(t, "model m\nconfig\n  x := "+text+"\nclass C as base\n  p param [x]\n", `{"model_type": "m"}`)
+		require.ErrorContains(t, err, want, text)
+	}
+}

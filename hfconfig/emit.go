@@ -1,0 +1,214 @@
+package hfconfig
+
+import (
+	"fmt"
+	"math/bits"
+	"strconv"
+)
+
+// measure collects ties, counts the tensors and finds the layouts that differ.
+// It evaluates everything once, so that later walks cannot fail.
+func (p *plan) measure(work *frame) error {
+	f := &frame{vars: make([]value, p.slots), left: work.left}
+	if err := p.collectTies(f); err != nil {
+		return err
+	}
+	hubIsNative, rows := true, 0
+	e := emitter{plan: p, layout: Save, emit: func(t *emitted) error {
+		if t.tied {
+			return nil
+		}
+		n := uint64(1)
+		for _, d := range t.shape {
+			hi, lo := bits.Mul64(n, d)
+			if n = lo; hi != 0 || n > 1<<62 {
+				return &ConfigError{"", "it leads to a tensor too large to count"}
+			}
+		}
+		p.count++
+		if p.elements += n; p.elements > 1<<62 {
+			return &ConfigError{"", "it leads to a model too large to count"}
+		}
+		return nil
+	}}
+	err := walk(p.nodes, f, false, func(n *node) error {
+		r := n.row
+		if r == nil {
+			return nil
+		}
+		for l := range Layout(layoutCount) {
+			if r.layouts.has(l) != r.layouts.has(Save) || r.layouts.has(l) && !r.saved.has(l) {
+				p.distinct[l] = true
+			}
+			if l == Native || !r.native.has(l) {
+				if err := checkName(r.names[l], f); err != nil {
+					return err
+				}
+			}
+		}
+		if r.layouts.has(Hub) != r.layouts.has(Native) || r.layouts.has(Hub) && !r.native.has(Hub) {
+			hubIsNative = false
+		}
+		if rows++; rows > maxTensors || p.count > maxTensors {
+			return &ConfigError{"", "it leads to more than 2,000,000 tensors"}
+		}
+		shape, bias, err := r.size(f)
+		if err != nil || !r.layouts.has(Save) || r.optional {
+			return err
+		}
+		return e.tensors(r, f, shape, bias)
+	})
+	if hubIsNative {
+		p.distinct[Hub] = false
+	}
+	return err
+}
+
+func (p *plan) collectTies(f *frame) error {
+	name := func(parts []part) (string, error) {
+		if err := checkName(parts, f); err != nil {
+			return "", err
+		}
+		return string(appendName(nil, parts, f)), nil
+	}
+	return walk(p.nodes, f, true, func(n *node) error {
+		if n.tie == nil {
+			return nil
+		}
+		target, err := name(n.tie.target)
+		if err != nil {
+			return err
+		}
+		source, err := name(n.tie.source)
+		if err != nil {
+			return err
+		}
+		if p.ties == nil {
+			p.ties = make(map[string]string)
+		}
+		p.ties[target] = source
+		p.tieSize[len(target)%256] = true
+		return nil
+	})
+}
+
+// An emitted tensor is valid only during the call that receives it.
+type emitted struct {
+	row   *row
+	frame *frame
+	name  []byte
+	base  int // where the name of the module ends
+	shape []uint64
+	tied  bool // a copy of another weight
+}
+
+// optional reports whether a checkpoint may leave the tensor out.
+func (t *emitted) optional() bool { return t.tied || t.row.optional }
+
+// An emitter turns rows into tensors of one layout.
+type emitter struct {
+	plan   *plan
+	layout Layout
+	names  bool // names are wanted, not only whether they are tied
+	emit   func(*emitted) error
+
+	t      emitted
+	native []byte
+	ties   bool
+}
+
+var scalar = []uint64{}
+
+func (e *emitter) tensors(r *row, f *frame, shape, bias []uint64) error {
+	e.t.row, e.t.frame = r, f
+	if e.names {
+		e.t.name = appendName(e.t.name[:0], r.names[e.layout], f)
+		e.t.base = len(e.t.name)
+	}
+	if e.ties = len(e.plan.ties) > 0; e.ties {
+		e.native = appendName(e.native[:0], r.names[Native], f)
+	}
+	for _, suffix := range kinds[r.kind].suffixes {
+		if err := e.one(suffix, shape); err != nil {
+			return err
+		}
+	}
+	if r.kind == BatchNorm {
+		if err := e.one(".num_batches_tracked", scalar); err != nil {
+			return err
+		}
+	}
+	if bias != nil {
+		return e.one(".bias", bias)
+	}
+	return nil
+}
+
+func (e *emitter) one(suffix string, shape []uint64) error {
+	e.t.tied = false
+	if n := len(e.native); e.ties && e.plan.tieSize[(n+len(suffix))%256] {
+		e.native = append(e.native, suffix...)
+		_, e.t.tied = e.plan.ties[string(e.native)]
+		e.native = e.native[:n]
+	}
+	e.t.name = append(e.t.name[:e.t.base], suffix...)
+	e.t.shape = shape
+	return e.emit(&e.t)
+}
+
+// each calls emit for every tensor in layout l, those included that may be left
+// out, until it returns false.
+func (p *plan) each(l Layout, emit func(t *emitted) bool) {
+	f := &frame{vars: make([]value, p.slots), left: maxWork}
+	e := emitter{plan: p, layout: l, names: true, emit: func(t *emitted) error {
+		if !emit(t) {
+			return errStop
+		}
+		return nil
+	}}
+	// No error but errStop: measure has evaluated the same before.
+	_ = walk(p.nodes, f, false, func(n *node) error {
+		r := n.row
+		if r == nil || !r.layouts.has(l) {
+			return nil
+		}
+		shape, bias, err := r.size(f)
+		if err != nil {
+			return err
+		}
+		return e.tensors(r, f, shape, bias)
+	})
+}
+
+// checkName evaluates the numbers in a name.
+func checkName(parts []part, f *frame) error {
+	for i := range parts {
+		if parts[i].x == nil {
+			continue
+		}
+		v, err := parts[i].x.eval(f)
+		if err != nil {
+			return err
+		}
+		if v.kind != kindInt {
+			return fmt.Errorf("%s: want a whole number in a name", v)
+		}
+	}
+	return nil
+}
+
+// appendName writes a name that checkName has checked.
+func appendName(buf []byte, parts []part, f *frame) []byte {
+	for i := range parts {
+		switch x := parts[i].x.(type) {
+		case nil:
+			buf = append(buf, parts[i].text...)
+		case slot:
+			buf = strconv.AppendInt(buf, f.vars[x.n].i, 10)
+		default:
+			v, _ := x.eval(f)
+			buf = strconv.AppendInt(buf, v.i, 10)
+		}
+	}
+	return buf
+}

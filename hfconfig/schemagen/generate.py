@@ -1,0 +1,167 @@
+"""Learns one class: draws, learns, lets new draws contradict, and at last draws what the proof is held against."""
+from __future__ import annotations
+
+import dataclasses
+import random
+import signal
+import time
+from typing import Any, Callable
+
+from .learner import Learner, Schema, differences
+from .subject import Subject, Traced
+from .symbols import Recorder
+
+FIRST, PROOFS, MAX_SAMPLES = 8, 10, 60
+
+
+class Late(BaseException):
+    """The time for one class is over."""
+
+
+@dataclasses.dataclass
+class Result:
+    name: str
+    module: str
+    model_type: str = ""
+    config_class: str = ""
+    status: str = "failed"          # learned, partly, failed
+    reason: str = ""
+    samples: int = 0
+    seconds: float = 0.0
+    drawn: int = 0
+    rejected: int = 0
+    frozen: list[str] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    schema: dict | None = None
+    default: dict[str, Any] = dataclasses.field(default_factory=dict)
+    undeclared: list[str] = dataclasses.field(default_factory=list)
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    aliases: dict[str, str] = dataclasses.field(default_factory=dict)
+    prefix: str = ""
+    tolerate: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+
+def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bool], seeds: list[dict]) -> tuple[Result, list[dict]]:
+    """Returns the result and the proof draws: config as drawn, config.json as written, and what transformers saves."""
+    res, started = Result(name, module), time.time()
+
+    def late(*_: object) -> None:
+        raise Late
+
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds * 2)
+    draws: list[dict] = []
+    try:
+        _generate(res, draws, seconds, started, may_use, seeds)
+    except Late:
+        res.reason = res.reason or "time"
+    except Exception as e:
+        res.reason = f"{type(e).__name__}: {str(e)[:200]}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        res.seconds = round(time.time() - started, 1)
+    return res, draws
+
+
+def _subject(res: Result, may_use: Callable[[str], bool], seeds: list[dict]) -> tuple[Subject, random.Random]:
+    """A subject whose default config can be built, or that of the first seed that can."""
+    r = random.Random(f"{res.name} 1")
+    errors = []
+    for base in [None, *seeds]:
+        try:
+            s = Subject(res.module, res.name, may_use, base)
+            s.trace(s.default)
+            s.extend()
+            return s, r
+        except Exception as e:
+            errors.append(f"{type(e).__name__}: {str(e)[:160]}")
+    raise ValueError(f"no usable config: {errors[0]}")
+
+
+def _generate(res: Result, draws: list[dict], seconds: float, started: float, may_use: Callable[[str], bool], seeds: list[dict]) -> None:
+    Recorder.reset()
+    s, r = _subject(res, may_use, seeds)
+    res.model_type, res.config_class = s.config_class.model_type, s.config_class.__name__
+    samples: list[Traced] = []
+    spent = lambda: time.time() - started
+    for turn in range(FIRST):
+        seen = s.draw(r, turn)
+        if seen is not None:
+            samples.append(seen)
+            s.extend()
+        if spent() > seconds and samples:
+            break
+    if not samples:
+        raise ValueError(f"no accepted config: {s.errors.most_common(1)}")
+    turn = streak = 0
+    relearn = True
+    schema = None
+    bad: list[str] = []
+    while spent() < seconds * 1.5 and len(samples) < MAX_SAMPLES:
+        if relearn:
+            schema, relearn, streak = Learner(samples, Recorder.guards, Recorder.bounds).learn(), False, 0
+        turn += 1
+        seen = s.draw(r, turn)
+        if seen is None:
+            continue
+        bad = differences(schema, seen)
+        if bad:
+            samples.append(seen)
+            relearn = True
+            continue
+        streak += 1
+        if streak >= min(30, max(8, len(s.sampler.discrete()))):
+            break
+    if schema is None or relearn:
+        schema = Learner(samples, Recorder.guards, Recorder.bounds).learn()
+    good = 0
+    seen_draws = [x.flat for x in samples]
+    r = random.Random(f"{res.name} proof")
+    tries = 0
+    while len(draws) < PROOFS and tries < 2 * PROOFS:
+        tries += 1
+        seen = s.draw(r, r.randrange(1000) if tries % 2 else None)
+        if seen is None:
+            continue
+        wrong = differences(schema, seen)
+        good += not wrong
+        if wrong and not res.reason:
+            res.reason = "; ".join(wrong[:3])
+        draws.append(_proof(s, seen, r))
+        seen_draws.append(seen.flat)
+    res.samples, res.problems = len(samples), schema.problems[:6]
+    res.schema = dataclasses.asdict(schema)
+    res.default, res.undeclared, res.arguments, res.aliases = s.default, sorted(s.sampler.undeclared), s.arguments, s.aliases
+    res.frozen, res.drawn, res.rejected = s.frozen(seen_draws), s.drawn, s.rejected
+    res.prefix = s.cls.base_model_prefix or ""
+    res.tolerate = samples[0].observed.tolerate
+    res.status = "learned" if good == len(draws) == PROOFS else "partly"
+    if res.status == "partly" and not res.reason:
+        res.reason = "; ".join(schema.problems[:2]) or f"{len(draws)} draws accepted"
+
+
+def _proof(s: Subject, seen: Traced, r: random.Random) -> dict:
+    """One draw without symbols. Of the keys that have their default, half are left out of the raw config."""
+    flat = seen.flat
+    kept = {k for k, v in flat.items() if repr(v) != repr(s.default[k]) or r.random() < 0.5}
+    keys, arguments = s._split(flat)
+    observed, written = s.real(flat)
+    raw: dict[str, Any] = {"model_type": s.config_class.model_type}
+    for k, v in keys.items():
+        if k in s.sampler.undeclared and v is None or k not in kept:
+            continue
+        at = raw
+        *parents, last = k.split(".")
+        for p in parents:
+            at = at.setdefault(p, {})
+        at[last] = v
+    _sub_types(raw, s.base)
+    return {"class": s.name, "arguments": arguments, "raw": raw, "written": written, "native": observed.native, "save": observed.save, "ties": observed.ties}
+
+
+def _sub_types(raw: dict, base: Any) -> None:
+    for k in base.sub_configs:
+        v = getattr(base, k, None)
+        if hasattr(v, "sub_configs"):
+            _sub_types(raw.setdefault(k, {}), v)
+            raw[k]["model_type"] = v.model_type

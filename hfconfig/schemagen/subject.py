@@ -1,0 +1,250 @@
+"""One model class: its configs drawn, its models built with and without symbols."""
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import random
+import re
+from collections import Counter, defaultdict
+from typing import Any, Callable
+
+import torch
+from transformers import PreTrainedConfig
+
+from . import observe, shapes
+from .sampler import Key, Sampler, aliases_of, build, constructor_arguments, is_int
+from .symbols import Recorder, SymList, expr, patch_modules, paused, plain, symbolic, wrap
+
+Flat = dict[str, Any]
+
+
+class Asked:
+    """Keys that constructors ask for although the config class does not declare them (getattr(config, "head_dim", None)), and keys read."""
+
+    names: set[tuple[str, str]] = set()
+    read: set[tuple[str, str]] = set()
+
+
+def install() -> None:
+    """Patches transformers for tracing; once per process."""
+    shapes.install()
+    observe.install()
+
+    def missing(self: PreTrainedConfig, name: str) -> Any:
+        if Recorder.on and not name.startswith("_"):
+            Asked.names.add((type(self).__name__, name))
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    PreTrainedConfig.__getattr__ = missing
+    plain_get = PreTrainedConfig.__getattribute__
+
+    def get(self: PreTrainedConfig, name: str) -> Any:
+        v = plain_get(self, name)
+        if Recorder.on and name[0] != "_":
+            Asked.read.add((type(self).__name__, name))
+            if name == "num_labels" and type(v) is int:
+                return wrap(v, self.__dict__.get("_label_key", "num_labels"))
+        return v
+
+    PreTrainedConfig.__getattribute__ = get
+
+
+@dataclasses.dataclass
+class Traced:
+    flat: Flat
+    env: Flat                                    # with what the config class derived from null
+    items: dict[tuple[str, str], observe.Item]
+    derived: dict[str, tuple[Any, str | None]]   # key -> value and, of a scalar, its expression
+    observed: observe.Observed
+
+
+_EXTRA_INT = re.compile(r"head_dim$|_dim$|_size$|^num_|^n_|_rank$|_heads$")
+_EXTRA_BOOL = re.compile(r"bias$|^use_|^has_|^is_|_norm$|^qk_|^tie_|^add_")
+_NOT_EXTRA = {"num_labels", "quantization_config", "is_encoder_decoder", "tie_encoder_decoder", "use_return_dict", "use_cache", "use_bfloat16", "output_hidden_states"}
+
+
+class Subject:
+    def __init__(self, module: str, name: str, may_use: Callable[[str], bool], base: dict | None = None) -> None:
+        self.name, self.module, self.may_use = name, module, may_use
+        self.cls = getattr(importlib.import_module(module), name)
+        self.config_class = self.cls.config_class
+        self.base = self.config_class() if base is None else self.config_class.from_dict(dict(base))
+        self.arguments = constructor_arguments(self.cls)
+        self.sampler = Sampler(self.config_class, self.base, self.arguments)
+        self.default: Flat = {k.name: k.default for k in self.sampler.keys}
+        if base is not None:
+            self.default |= {k.name: k.hint for k in self.sampler.keys if k.hint is not None}
+        self.aliases = aliases_of(self.config_class, self.base)
+        self.refused: Counter[str] = Counter()
+        self.accepted: dict[str, set[str]] = defaultdict(set)
+        self.errors: Counter[str] = Counter()
+        self.rejected = self.drawn = 0
+        self.read: set[str] = set()
+
+    # ---- building
+
+    def _split(self, flat: Flat) -> tuple[Flat, Flat]:
+        arguments = {k: v for k, v in flat.items() if k in self.arguments and k not in self._config_keys()}
+        return {k: v for k, v in flat.items() if k not in arguments}, {k: v for k, v in arguments.items() if v != self.arguments[k]}
+
+    def _config_keys(self) -> set[str]:
+        return {k.name for k in self.sampler.keys if not k.argument}
+
+    def real(self, flat: Flat, only: set[str] | None = None) -> tuple[observe.Observed, dict]:
+        """Builds the model of a draw without symbols; returns what it saves and the config.json it writes."""
+        keys, arguments = self._split(flat)
+        config = build(self.config_class, self.base, keys, False, self.sampler.undeclared, only=only)
+        with observe.fresh_calls(), torch.device("meta"):
+            model = self.cls(config, **arguments)
+        with torch.device("meta"):
+            seen = observe.Observer(model, model.config, lambda _: False).run()
+        return seen, json.loads(model.config.to_json_string(use_diff=True))
+
+    def trace(self, flat: Flat) -> Traced:
+        patch_modules()
+        keys, arguments = self._split(flat)
+        Recorder.on = True
+        Asked.read.clear()
+        try:
+            config = build(self.config_class, self.base, keys, True, self.sampler.undeclared)
+            derived = _rewrap(config, flat)
+            for path, c in observe.configs_within(config):
+                c.__dict__["_label_key"] = f"{path}.num_labels" if path else "num_labels"
+            with observe.fresh_calls():
+                with shapes.RecordShapes(), torch.device("meta"):
+                    model = self.cls(config, **{k: wrap(v, k) for k, v in arguments.items()})
+                Recorder.on = False
+                seen = observe.Observer(model, config, self.may_use).run()
+        finally:
+            Recorder.on = False
+        self._learn_from(config)
+        env = {**flat, **{k: v for k, (v, _) in derived.items()}}
+        for k, (v, _) in derived.items():
+            if isinstance(v, list) and v and all(isinstance(x, str) for x in v):
+                self.sampler.derived[k] |= set(v) if k in flat else set()
+        return Traced(flat, env, {(i.tag, i.name): i for i in seen.items}, derived, seen)
+
+    def _learn_from(self, config: PreTrainedConfig) -> None:
+        for k, s in Recorder.strings.items():
+            self.sampler.strings[k] |= s
+            if "[" in k and (base := k.split("[")[0]) in self.default and self.default[base] is None:
+                self.sampler.derived[base] |= s
+        places = defaultdict(list)
+        for path, c in observe.configs_within(config):
+            places[type(c).__name__].append(path + "." if path else "")
+        for t, name in Asked.read:
+            for p in places.get(t, ()):
+                self.read.add(p + (self.config_class.attribute_map or {}).get(name, name) if not p else p + name)
+
+    def extend(self) -> None:
+        """Takes undeclared keys that the constructor asked for into the draws."""
+        places = defaultdict(list)
+        for path, c in observe.configs_within(self.base):
+            places[type(c).__name__].append(path + "." if path else "")
+        for t, name in sorted(Asked.names):
+            for p in places.get(t, ()):
+                kind = "int" if _EXTRA_INT.search(name) else "bool" if _EXTRA_BOOL.search(name) else None
+                if kind and name not in _NOT_EXTRA and p + name not in self.default and p + name not in self.aliases:
+                    self.sampler.add_undeclared(p + name, kind)
+                    self.default[p + name] = None
+        Asked.names.clear()
+
+    # ---- drawing
+
+    def draw(self, r: random.Random, turn: int | None) -> Traced | None:
+        """A draw that the constructor accepts. With turn, one discrete key in turn is flipped."""
+        discrete = self.sampler.discrete()
+        flip = discrete[turn % len(discrete)] if turn is not None and discrete and turn % 3 else None
+        flat = self.sampler.draw(r, flip)
+        for k, n in self.refused.items():
+            if n > 3 and len(self.accepted[k]) < 2 and r.random() < 0.8:
+                flat[k] = self.default[k]
+        self.drawn += 1
+        seen = self._try(flat)
+        if seen is None:
+            self.rejected += 1
+            seen = self._repair(flat, r)
+        if seen is not None:
+            for k, v in seen.flat.items():
+                self.accepted[k].add(repr(v))
+        return seen
+
+    def _try(self, flat: Flat) -> Traced | None:
+        try:
+            return self.trace(flat)
+        except Exception as e:
+            self.errors[f"{type(e).__name__}: {str(e)[:160]}"] += 1
+            return None
+
+    def _repair(self, flat: Flat, r: random.Random) -> Traced | None:
+        good = {**self.default}
+        seen = self._try(good)
+        if seen is None:
+            return None
+        groups: dict[str, list[str]] = defaultdict(list)
+        for k in flat:
+            if repr(flat[k]) != repr(good[k]):
+                groups[self.sampler.lengths.get(k, k)].append(k)
+        stack = [list(groups.values())]
+        r.shuffle(stack[0])
+        trials = 0
+        while stack and trials < 26:
+            part = stack.pop()
+            trial = {**good, **{k: flat[k] for g in part for k in g}}
+            trials += 1
+            got = self._try(trial)
+            if got is not None:
+                good, seen = trial, got
+            elif len(part) > 1:
+                stack += [part[: len(part) // 2], part[len(part) // 2:]]
+            else:
+                for k in part[0]:
+                    self.refused[k] += 1
+        return seen
+
+    def frozen(self, draws: list[Flat]) -> list[str]:
+        """Keys that the constructor reads and that took one value only."""
+        out = []
+        for k in self.sampler.keys:
+            if k.argument or len({repr(f.get(k.name)) for f in draws}) > 1:
+                continue
+            if k.name in self.read or k.name == "num_labels":
+                out.append(k.name)
+        return out
+
+
+def _simple_list(v: Any) -> bool:
+    return isinstance(v, list) and all(isinstance(x, (int, str, float)) and not isinstance(x, bool) for x in v)
+
+
+def _rewrap(config: PreTrainedConfig, flat: Flat, prefix: str = "") -> dict[str, tuple[Any, str | None]]:
+    """Values that the config class derived from null (layer_types, head_dim) become keys of their own."""
+    found = {}
+    for k, v in list(vars(config).items()):
+        name = prefix + k
+        if k.startswith("_"):
+            continue
+        if isinstance(v, PreTrainedConfig):
+            found |= _rewrap(v, flat, f"{name}.")
+        elif name in flat and flat[name] is None and isinstance(v, (int, str, float)) and v is not None:
+            found[name] = (plain(v), expr(v))
+            _set(config, k, wrap(plain(v), name))
+        elif _simple_list(v) and type(v) in (list, SymList):
+            given = flat.get(name)
+            if name not in flat and not (v and all(isinstance(x, str) for x in v)):
+                continue
+            if name not in flat or given is None:
+                found[name] = (plain(v), None)
+            elif plain(v) != plain(given):
+                continue
+            if type(v) is list or name not in flat or given is None:
+                _set(config, k, SymList(plain(v), name))
+    return found
+
+
+def _set(config: PreTrainedConfig, k: str, v: Any) -> None:
+    try:
+        object.__setattr__(config, k, v)
+    except (AttributeError, TypeError):
+        pass
