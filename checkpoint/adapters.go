@@ -64,11 +64,7 @@ func checkAdapters(v *validation) error {
 	for _, a := range v.c.adapters {
 		var r diag.Report
 		held = v.checkAdapter(a, base, &r) && held
-		if a.dir == "." {
-			v.r.Report.Merge("", &r)
-		} else {
-			v.r.Report.Merge(a.dir, &r)
-		}
+		v.mergeAdapter(a, &r)
 	}
 	if v.c.kind == KindAdapter {
 		v.r.Expected = held
@@ -185,4 +181,25 @@ func (c *Checkpoint) asBase() (*peft.Base, error) {
 }
 
 // checkAdapterValues looks for what only an adapter's values show.
-func (v *validation) checkAdapterValues() error { return nil }
+func (v *validation) checkAdapterValues() error {
+	for _, a := range v.c.adapters {
+		if a.config == nil || a.weights == nil || a.weights.file == nil {
+			continue
+		}
+		found, err := peft.CheckValues(v.ctx, a.config, a.weights.file.All())
+		if err != nil {
+			return err
+		}
+		v.mergeAdapter(a, found)
+	}
+	return nil
+}
+
+// mergeAdapter adds a report whose files are named from the adapter's directory.
+func (v *validation) mergeAdapter(a *adapter, r *diag.Report) {
+	if a.dir == "." {
+		v.r.Report.Merge("", r)
+	} else {
+		v.r.Report.Merge(a.dir, r)
+	}
+}

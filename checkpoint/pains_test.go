@@ -88,6 +88,34 @@ func TestCommonDamage(t *testing.T) {
 			dir: vl, damage: []checkpointtest.Damage{checkpointtest.Fill(weights, "model.norm.weight", 0xFF)}, options: checkpoint.ValidateOptions{Values: true},
 			code: diag.ValueNaN, severity: diag.Error, message: "model.norm.weight|32 of 32", cause: "diverged", fix: "earlier checkpoint",
 		},
+		"adapter that does nothing": {
+			dir: lora, damage: []checkpointtest.Damage{zeroLoraB}, options: checkpoint.ValidateOptions{Values: true},
+			code: diag.AdapterZero, severity: diag.Warning, message: "4 of 4 lora_B are all zero", cause: "starts at zero", fix: "training log",
+		},
+		"adapter without its config": {
+			dir: lora, damage: []checkpointtest.Damage{checkpointtest.Remove("adapter_config.json")},
+			code: diag.AdapterConfigMissing, severity: diag.Error, message: "adapter_config.json", cause: "copied", fix: "adapter_config.json",
+		},
+		"weights not copied": {
+			dir: vl, damage: []checkpointtest.Damage{checkpointtest.Remove(weights)},
+			code: diag.WeightsMissing, severity: diag.Error, message: "no model.safetensors", cause: "copied", fix: "git lfs pull",
+		},
+		"config cut": {
+			dir: vl, damage: []checkpointtest.Damage{checkpointtest.Truncate("config.json", 0.5)},
+			code: diag.ConfigInvalid, severity: diag.Error, message: "config.json|line ", cause: "cut", fix: "config.json",
+		},
+		"leftover of a killed save": {
+			dir: vl, damage: []checkpointtest.Damage{checkpointtest.Replace(".tmpAb3xYz", "weights")},
+			code: diag.Leftover, severity: diag.Warning, message: ".tmpAb3xYz|7 bytes", cause: "killed", fix: "delete",
+		},
+		"SIGTERM save not finished": {
+			dir: real + "/trainer-full-all/checkpoint-20", damage: []checkpointtest.Damage{checkpointtest.Replace("checkpoint-is-incomplete.txt", "")},
+			code: diag.SaveIncomplete, severity: diag.Error, message: "not finished", cause: "SIGTERM", fix: "earlier checkpoint",
+		},
+		"a byte of the optimizer flipped": {
+			dir: real + "/trainer-full-all/checkpoint-20", damage: []checkpointtest.Damage{flip("optimizer.pt", 20_000)}, options: checkpoint.ValidateOptions{Values: true},
+			code: diag.TorchChecksum, severity: diag.Error, message: "data/", cause: "torch.load would accept", fix: "another checkpoint",
+		},
 		"trainer state cut": {
 			dir: real + "/trainer-full-all/checkpoint-20", damage: []checkpointtest.Damage{checkpointtest.Truncate("trainer_state.json", 0.5)},
 			code: diag.TrainerStateInvalid, severity: diag.Error, message: "trainer_state.json", cause: "killed", fix: "earlier checkpoint",
@@ -117,6 +145,29 @@ func TestCommonDamage(t *testing.T) {
 			require.Contains(t, p.Fix, tt.fix)
 			require.Equal(t, tt.severity != diag.Error && !tt.invalid, r.Valid())
 		})
+	}
+}
+
+func zeroLoraB(dir string) error {
+	return checkpointtest.Rewrite("adapter_model.safetensors", func(tensors []checkpointtest.Tensor) []checkpointtest.Tensor {
+		for _, t := range tensors {
+			if strings.Contains(t.Name, "lora_B") {
+				clear(t.Data)
+			}
+		}
+		return tensors
+	})(dir)
+}
+
+// flip inverts the byte at an offset.
+func flip(file string, offset int) checkpointtest.Damage {
+	return func(dir string) error {
+		data, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			return err
+		}
+		data[offset] ^= 0xFF
+		return os.WriteFile(filepath.Join(dir, file), data, 0o644)
 	}
 }
 
