@@ -200,3 +200,20 @@ func TestReverseElements(t *testing.T) {
 		require.Equal(t, want, string(data), d)
 	}
 }
+
+// TestBigEndianMachine plays one: what is written is turned round, and back when
+// it is read.
+func TestBigEndianMachine(t *testing.T) {
+	defer func(was bool) { bigEndian = was }(bigEndian)
+	bigEndian = true
+	elements := []uint32{1, 0x01020304}
+	data, err := io.ReadAll(NewTensorData("t", []uint64{2}, elements).Data)
+	require.NoError(t, err)
+	want := slices.Clone(rawBytes(elements))
+	reverseElements(want, U32)
+	require.Equal(t, want, data)
+	require.Equal(t, []uint32{1, 0x01020304}, elements, "the caller's slice is not touched")
+	got, err := AppendElements([]uint32(nil), tensorOf(t, U32, []uint64{2}, data))
+	require.NoError(t, err)
+	require.Equal(t, elements, got)
+}
