@@ -177,6 +177,9 @@ func BaseFromTensors(tensors iter.Seq[*safetensors.TensorInfo]) *Base {
 
 // addUnknown adds a tensor and the module that its name and shape speak for.
 func (v *view) addUnknown(name string, shape []uint64) {
+	if len(name) > maxName {
+		return
+	}
 	v.addTensor(name, shape)
 	path, isWeight := strings.CutSuffix(name, ".weight")
 	switch {

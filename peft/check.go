@@ -78,6 +78,9 @@ func problem(code diag.Code, e *entry, format string, args ...any) diag.Problem 
 	return p
 }
 
+// maxName bounds the names that are looked at, in bytes. Real ones have up to 200.
+const maxName = 2048
+
 // read takes all names apart.
 func (k *check) read(tensors []safetensors.TensorInfo) {
 	prefix := ""
@@ -85,6 +88,13 @@ func (k *check) read(tensors []safetensors.TensorInfo) {
 		prefix = k.method.prefix
 	}
 	for i := range tensors {
+		if len(tensors[i].Name) > maxName {
+			p := problem(diag.AdapterUnexplained, &entry{info: &tensors[i]}, "a name of %d bytes is no name of an adapter's tensor", len(tensors[i].Name))
+			p.Cause, p.Fix = "the file is no adapter, or damaged", "remove the tensor"
+			k.res.Report.Add(p)
+			k.res.Unexplained++
+			continue
+		}
 		e := parseName(&tensors[i], prefix)
 		k.entries = append(k.entries, &e)
 	}

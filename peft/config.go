@@ -113,12 +113,19 @@ func (e *ConfigError) Error() string {
 // Is reports whether target is the problem's code.
 func (e *ConfigError) Is(target error) bool { return target == error(e.Problem.Code) }
 
+// maxConfig bounds adapter_config.json, in bytes. Large ones have a megabyte.
+const maxConfig = 16 << 20
+
 // ParseConfig parses adapter_config.json. Whatever PEFT would stumble over, or
 // take silently although it changes the result, is in the Report of the config.
 // The error is a *ConfigError if data is no JSON object.
 func ParseConfig(data []byte) (*Config, error) {
 	c := &Config{}
-	dups, err := pyjson.Unmarshal(data, &c.fields)
+	var dups []pyjson.Duplicate
+	err := fmt.Errorf("%d bytes, more than the limit of %d", len(data), maxConfig)
+	if len(data) <= maxConfig {
+		dups, err = pyjson.Unmarshal(data, &c.fields)
+	}
 	if err == nil && c.fields == nil {
 		err = errors.New("want an object, found null")
 	}

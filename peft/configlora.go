@@ -120,6 +120,10 @@ func (c *Config) readTokenIndices() {
 	case []any:
 		c.TokenIndices = []TokenIndices{{Count: len(v)}}
 	case map[string]any:
+		if len(v) > maxEntries {
+			c.wrongType(field, "rows of a few modules", len(v))
+			return
+		}
 		for _, module := range sortedKeys(v) {
 			ids, ok := v[module].([]any)
 			if !ok {

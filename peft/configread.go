@@ -119,8 +119,16 @@ func (c *Config) Int(field string, absent int) int {
 	return n
 }
 
+// maxEntries bounds the lists whose entries are compared with every module one
+// by one, and the patterns. target_modules may be longer.
+const maxEntries = 4096
+
 func (c *Config) strings(field string, v any) []string {
 	list, ok := v.([]any)
+	if field != "target_modules" && field != "exclude_modules" && len(list) > maxEntries {
+		c.invalid(field, fmt.Sprintf("a list of at most %d entries", maxEntries), fmt.Sprintf("one of %d", len(list)), "shorten "+field)
+		return nil
+	}
 	out := make([]string, 0, len(list))
 	for _, x := range list {
 		s, isString := x.(string)
@@ -209,20 +217,17 @@ func ordered(raw []byte) (names []string, values []any, ok bool) {
 	return names, values, true
 }
 
-// maxPatterns bounds rank_pattern and alpha_pattern: each key is a regular
-// expression that is tried on each module.
-const maxPatterns = 4096
+// maxPatternText bounds the keys of rank_pattern or alpha_pattern together, in
+// bytes: each is a regular expression that is tried on each module.
+const maxPatternText = 1 << 20
 
 func (c *Config) patterns(field string) []Pattern {
 	if c.IsNull(field) {
 		return nil
 	}
 	names, values, ok := ordered(c.fields[field])
-	if !ok || len(names) > maxPatterns {
-		if c.Type == "ADALORA" && field == "rank_pattern" && !c.truth(field, false) {
-			return nil
-		}
-		c.wrongType(field, fmt.Sprintf("an object with at most %d names", maxPatterns), c.value(field))
+	if !ok || len(names) > maxEntries || len(c.fields[field]) > maxPatternText {
+		c.wrongType(field, fmt.Sprintf("an object with at most %d names", maxEntries), c.value(field))
 		return nil
 	}
 	var out []Pattern

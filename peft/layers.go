@@ -84,6 +84,13 @@ func (k *check) evenStack(stem string, layers map[int]map[string]bool) {
 	if last >= 4*len(layers)+8 { // numbers that do not count layers
 		return
 	}
+	total := 0
+	for _, has := range layers {
+		total += len(has)
+	}
+	if (last+1)*len(union) > 16*total { // no stack of layers that are alike
+		return
+	}
 	full := 0
 	for _, has := range layers {
 		if len(has) == len(union) {

@@ -20,6 +20,8 @@ type matcher struct {
 	layers   []*pyregexp.Regexp // whose group idx is the layer index; empty if layers do not matter
 	problems []diag.Problem
 	tooSlow  map[*pyregexp.Regexp]bool
+	params   map[string]bool // target_parameters
+	indices  map[int]bool    // layers_to_transform
 }
 
 // names is a compiled Names.
@@ -32,6 +34,10 @@ type names struct {
 func newMatcher(c *Config) *matcher {
 	m := &matcher{c: c, tooSlow: make(map[*pyregexp.Regexp]bool)}
 	m.targets, m.exclude = m.compileNames("target_modules", c.Targets), m.compileNames("exclude_modules", c.Exclude)
+	m.params, m.indices = set(c.TargetParameters...), make(map[int]bool)
+	for _, n := range c.LayersToTransform {
+		m.indices[n] = true
+	}
 	for _, entry := range c.ModulesToSave {
 		if re := m.compile("modules_to_save", entry, `(^|.*\.)`+entry+`($|\..*)`); re != nil {
 			m.saved = append(m.saved, re)
@@ -89,17 +95,24 @@ func (m *matcher) unusable(field, entry string, err error) {
 	m.problems = append(m.problems, p)
 }
 
+// maxSlow is how many patterns may be too slow before no more are tried.
+const maxSlow = 8
+
 // match applies a pattern; one that was too slow once is not tried again.
 func (m *matcher) match(re *pyregexp.Regexp, field, s string) bool {
-	if m.tooSlow[re] {
+	if m.tooSlow[re] || len(m.tooSlow) >= maxSlow {
 		return false
 	}
 	ok, err := re.Match(s)
 	if err != nil {
-		m.tooSlow[re] = true
-		m.unusable(field, "it", err)
+		m.slow(re, field, err)
 	}
 	return ok
+}
+
+func (m *matcher) slow(re *pyregexp.Regexp, field string, err error) {
+	m.tooSlow[re] = true
+	m.unusable(field, "a pattern", err)
 }
 
 // suffixEntry returns the entry that a name equals or ends with after a dot.
@@ -144,14 +157,20 @@ func (m *matcher) target(module string) (entry string, ok bool) {
 }
 
 func (m *matcher) layerWanted(module string) bool {
-	if len(m.c.LayersToTransform) == 0 {
+	if len(m.indices) == 0 {
 		return true
 	}
 	for _, re := range m.layers {
+		if m.tooSlow[re] || len(m.tooSlow) >= maxSlow {
+			continue
+		}
 		text, ok, err := re.Group(module, "idx")
-		if err == nil && ok {
+		if err != nil {
+			m.slow(re, "layers_pattern", err)
+		}
+		if ok {
 			n, err := strconv.Atoi(text)
-			return err == nil && slices.Contains(m.c.LayersToTransform, n)
+			return err == nil && m.indices[n]
 		}
 	}
 	return false
@@ -159,10 +178,5 @@ func (m *matcher) layerWanted(module string) bool {
 
 // parameter returns the entry of target_parameters that selects a parameter.
 func (m *matcher) parameter(name string) (entry string, ok bool) {
-	for _, e := range m.c.TargetParameters {
-		if name == e || strings.HasSuffix(name, "."+e) {
-			return e, true
-		}
-	}
-	return "", false
+	return suffixEntry(m.params, name)
 }

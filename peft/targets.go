@@ -124,8 +124,14 @@ func (k *check) targetEntries() {
 	if k.unsure {
 		return // dead entries may be modules that the disk does not show
 	}
+	ends := make(map[string]bool) // of modules, which a longer entry may have taken
+	for _, m := range k.res.Modules {
+		for rest, ok := m.Path, true; ok; _, rest, ok = strings.Cut(rest, ".") {
+			ends[rest] = true
+		}
+	}
 	for i, t := range k.res.Targets {
-		if t.Modules > 0 || k.longerEntry(t.Entry) || i >= len(entries) && k.base == nil {
+		if t.Modules > 0 || ends[t.Entry] || i >= len(entries) && k.base == nil {
 			continue
 		}
 		p := diag.New(diag.AdapterTargetUnused, "%s in target_modules selects no module %s", diag.Name(t.Entry), where)
@@ -137,14 +143,6 @@ func (k *check) targetEntries() {
 		p.Fix = "take it out of target_modules if nothing was trained there"
 		k.res.Report.Add(p)
 	}
-}
-
-// longerEntry reports whether another entry is so much more exact that it took
-// all modules of this one.
-func (k *check) longerEntry(entry string) bool {
-	return slices.ContainsFunc(k.res.Modules, func(m ModuleResult) bool {
-		return m.Target != entry && (m.Path == entry || strings.HasSuffix(m.Path, "."+entry))
-	})
 }
 
 // lastParts returns the last parts of the names of the file's modules.

@@ -1,6 +1,7 @@
 package pyregexp
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -17,8 +18,13 @@ type translator struct {
 	groups    int            // opened so far
 	names     map[string]int // of groups
 	irregular bool           // needs the backtracking engine
+	repeats   int            // product of all counted repetitions
 	depth     int
 }
+
+// maxUnrolled bounds the size of programs of package regexp, which writes counted
+// repetitions out. The backtracking engine counts.
+const maxUnrolled = 100_000
 
 // maxNesting bounds the recursion of the engines' parsers.
 const maxNesting = 200
@@ -52,7 +58,7 @@ func (t *translator) accept(s string) bool {
 }
 
 func (t *translator) run() error {
-	t.names = make(map[string]int)
+	t.names, t.repeats = make(map[string]int), 1
 	for t.pos < len(t.in) {
 		var err error
 		switch r := t.peek(0); r {
@@ -109,6 +115,10 @@ func (t *translator) braces() {
 	t.pos += i + 1
 	if low == "" {
 		low = "0"
+	}
+	n, _ := strconv.Atoi(cmp.Or(high, low)) // too large a number is for the engine to refuse
+	if t.repeats *= max(n, 1); t.repeats > maxUnrolled/len(t.in) || n > maxUnrolled {
+		t.repeats, t.irregular = 1, true
 	}
 	t.out.WriteString("{" + low)
 	if comma {
