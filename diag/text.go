@@ -136,7 +136,7 @@ func (g *group) names() []string {
 
 func place(p *Problem) string {
 	switch {
-	case p.File == "":
+	case p.File == "", strings.HasPrefix(p.Message, Name(p.File)): // not twice in one line
 		return ""
 	case p.Offset != nil:
 		return fmt.Sprintf("%s, byte %d: ", Name(p.File), *p.Offset)
