@@ -68,6 +68,13 @@ func TestCommonDamage(t *testing.T) {
 			},
 			code: diag.TensorShape, severity: diag.Error, message: "[120,32]|[128,32]", cause: "vocabulary", fix: "",
 		},
+		"vocabulary grown with its tokenizer": {
+			dir: vl, damage: []checkpointtest.Damage{
+				resizeVocabulary(128), checkpointtest.Edit("config.json", `"vocab_size": 128`, `"vocab_size": 120`),
+				checkpointtest.Replace("tokenizer.json", `{"model": {"type": "BPE", "vocab": {"a": 0, "b": 126}}, "added_tokens": [{"id": 127, "content": "<new>"}]}`),
+			},
+			code: diag.TensorShape, severity: diag.Error, message: "[128,32]|[120,32]", cause: "the tokenizer has 128 entries too", fix: "set vocab_size to 128",
+		},
 		"adapter of a base with another vocabulary": {
 			dir: lora, options: checkpoint.ValidateOptions{Base: "SIZED"},
 			code: diag.AdapterVocabulary, severity: diag.Error, message: "lm_head|120|128", cause: "resize_token_embeddings", fix: "",
