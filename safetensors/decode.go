@@ -25,8 +25,7 @@ type decoder struct {
 	h  *Header
 	at []uint32 // where the entry of each of h.Tensors stands in text
 
-	dims     []uint64 // scratch: the shape being read
-	shapes   []uint64 // chunk that shapes are cut from
+	shapes   []uint64 // rest of the chunk that shapes are cut from
 	metadata bool     // __metadata__ was seen
 	broken   bool     // the text was not read to its end
 	unplaced int      // entries whose data_offsets could not be decoded
@@ -66,6 +65,15 @@ func (d *decoder) problem(c diag.Code, at int, tensor, format string, args ...an
 	p.File, p.Tensor, p.Offset = d.file, tensor, diag.At(8+int64(at))
 	return p
 }
+
+// shown and quoted format a name of the file if and when it is printed.
+type (
+	shown  string
+	quoted string
+)
+
+func (s shown) String() string  { return diag.Name(string(s)) }
+func (q quoted) String() string { return strconv.Quote(diag.Name(string(q))) }
 
 func (d *decoder) add(c diag.Code, at int, tensor, format string, args ...any) {
 	d.report.Add(d.problem(c, at, tensor, format, args...))
@@ -163,7 +171,7 @@ func (d *decoder) readMetadata(at int) error {
 		}
 		at := d.Start()
 		if kind := d.Kind(); kind != jsonscan.String {
-			d.add(diag.HeaderMetadata, d.Offset(), "", "metadata %s is %s, want a string", diag.Name(key), kind)
+			d.add(diag.HeaderMetadata, d.Offset(), "", "metadata %s is %s, want a string", shown(key), kind)
 			if err := d.Skip(); err != nil {
 				return err
 			}
@@ -174,7 +182,7 @@ func (d *decoder) readMetadata(at int) error {
 			return err
 		}
 		if _, dup := d.h.Metadata[key]; dup {
-			d.add(diag.HeaderDuplicateKey, at, "", "metadata %s is given twice; the last value counts", diag.Name(key))
+			d.add(diag.HeaderDuplicateKey, at, "", "metadata %s is given twice; the last value counts", shown(key))
 		}
 		d.h.Metadata[key] = value
 	}

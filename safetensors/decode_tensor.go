@@ -1,8 +1,8 @@
 package safetensors
 
 import (
+	"bytes"
 	"math"
-	"strconv"
 	"unicode"
 
 	"github.com/safeckpt/safeckpt/diag"
@@ -27,7 +27,7 @@ func (d *decoder) tensor(name string, at int) error {
 	case jsonscan.Array:
 		err = d.arrayForm(&e)
 	default:
-		d.add(diag.HeaderFieldType, d.Offset(), name, "%s is %s, want an object with dtype, shape and data_offsets", diag.Name(name), kind)
+		d.add(diag.HeaderFieldType, d.Offset(), name, "%s is %s, want an object with dtype, shape and data_offsets", shown(name), kind)
 		e.lost = true
 		err = d.Skip()
 	}
@@ -59,7 +59,7 @@ func (d *decoder) objectForm(e *entry) error {
 		case "data_offsets":
 			seen, err = &e.offsets, d.readOffsets(e)
 		default:
-			p := d.problem(diag.HeaderExtraField, at, e.Name, "%s has the field %s, which the format does not know", diag.Name(e.Name), diag.Name(field))
+			p := d.problem(diag.HeaderExtraField, at, e.Name, "%s has the field %s, which the format does not know", shown(e.Name), shown(field))
 			d.report.Add(p)
 			err = d.Skip()
 		}
@@ -70,7 +70,7 @@ func (d *decoder) objectForm(e *entry) error {
 			continue
 		}
 		if *seen {
-			d.add(diag.HeaderFieldTwice, at, e.Name, "%s gives %s twice", diag.Name(e.Name), field)
+			d.add(diag.HeaderFieldTwice, at, e.Name, "%s gives %s twice", shown(e.Name), field)
 		}
 		*seen = true
 	}
@@ -79,7 +79,7 @@ func (d *decoder) objectForm(e *entry) error {
 		name string
 	}{{e.dtype, "dtype"}, {e.shape, "shape"}, {e.offsets, "data_offsets"}} {
 		if !f.seen {
-			d.add(diag.HeaderFieldMissing, e.at, e.Name, "%s has no %s", diag.Name(e.Name), f.name)
+			d.add(diag.HeaderFieldMissing, e.at, e.Name, "%s has no %s", shown(e.Name), f.name)
 		}
 	}
 	return nil
@@ -114,10 +114,10 @@ func (d *decoder) arrayForm(e *entry) error {
 		}
 	}
 	if n != 3 {
-		d.add(diag.HeaderFieldType, at, e.Name, "%s is an array of %d, want an object with dtype, shape and data_offsets", diag.Name(e.Name), n)
+		d.add(diag.HeaderFieldType, at, e.Name, "%s is an array of %d, want an object with dtype, shape and data_offsets", shown(e.Name), n)
 		return nil
 	}
-	d.add(diag.HeaderArrayForm, at, e.Name, "%s is written as an array, want an object with dtype, shape and data_offsets", diag.Name(e.Name))
+	d.add(diag.HeaderArrayForm, at, e.Name, "%s is written as an array, want an object with dtype, shape and data_offsets", shown(e.Name))
 	return nil
 }
 
@@ -137,7 +137,7 @@ func (d *decoder) readDType(e *entry) error {
 		}
 	default:
 		e.badDType = true
-		d.add(diag.HeaderFieldType, at, e.Name, "dtype of %s is %s, want a string", diag.Name(e.Name), kind)
+		d.add(diag.HeaderFieldType, at, e.Name, "dtype of %s is %s, want a string", shown(e.Name), kind)
 		return d.Skip()
 	}
 	if err != nil {
@@ -147,7 +147,7 @@ func (d *decoder) readDType(e *entry) error {
 	e.DType = dtype
 	if !ok {
 		e.badDType = true
-		p := d.problem(diag.HeaderDType, at, e.Name, "%s has dtype %s, which is none of the format's", diag.Name(e.Name), strconv.Quote(diag.Name(name)))
+		p := d.problem(diag.HeaderDType, at, e.Name, "%s has dtype %s, which is none of the format's", shown(e.Name), quoted(name))
 		p.Got = diag.Name(name)
 		if near, ok := nearDType(name); ok {
 			p.Want = near.String()
@@ -183,20 +183,20 @@ func (d *decoder) dtypeObject(e *entry) (string, error) {
 	}
 	if n != 1 || !good || name == "" {
 		e.badDType = true
-		d.add(diag.HeaderFieldType, at, e.Name, "dtype of %s is an object, want a string", diag.Name(e.Name))
+		d.add(diag.HeaderFieldType, at, e.Name, "dtype of %s is an object, want a string", shown(e.Name))
 		return "", nil
 	}
-	d.add(diag.HeaderDTypeObject, at, e.Name, "dtype of %s is written as an object, want a string", diag.Name(e.Name))
+	d.add(diag.HeaderDTypeObject, at, e.Name, "dtype of %s is written as an object, want a string", shown(e.Name))
 	return name, nil
 }
 
 func (d *decoder) readShape(e *entry) error {
-	d.dims = d.dims[:0]
 	if kind := d.Kind(); kind != jsonscan.Array {
 		e.badShape = true
-		d.add(diag.HeaderFieldType, d.Offset(), e.Name, "shape of %s is %s, want an array", diag.Name(e.Name), kind)
+		d.add(diag.HeaderFieldType, d.Offset(), e.Name, "shape of %s is %s, want an array", shown(e.Name), kind)
 		return d.Skip()
 	}
+	shape := d.room(d.text[d.Offset():])
 	if err := d.Enter(); err != nil {
 		return err
 	}
@@ -208,31 +208,41 @@ func (d *decoder) readShape(e *entry) error {
 		if !ok {
 			break
 		}
-		dim, ok, err := d.uint(e, "a dimension")
+		dim, err := d.uint(e, "a dimension", &e.badShape)
 		if err != nil {
 			return err
 		}
-		e.badShape = e.badShape || !ok
-		if limit := d.limits.Rank; limit > 0 && len(d.dims) == limit {
-			d.add(diag.HeaderLimit, d.Start(), e.Name, "%s has more than %d dimensions, the limit of the caller", diag.Name(e.Name), limit)
+		if limit := d.limits.Rank; limit > 0 && len(shape) == limit {
+			d.add(diag.HeaderLimit, d.Start(), e.Name, "%s has more than %d dimensions, the limit of the caller", shown(e.Name), limit)
 			return errLimit{}
 		}
-		d.dims = append(d.dims, dim)
+		shape = append(shape, dim)
 	}
-	if len(d.dims) > cap(d.shapes)-len(d.shapes) {
-		d.shapes = make([]uint64, 0, max(len(d.dims), min(2*cap(d.h.Tensors), 4096)))
-	}
-	from := len(d.shapes)
-	d.shapes = append(d.shapes, d.dims...)
-	e.Shape = d.shapes[from:len(d.shapes):len(d.shapes)]
+	e.Shape = shape[:len(shape):len(shape)]
 	return nil
+}
+
+// room returns an empty slice with room for the shape that text begins with, cut
+// from a chunk that many shapes share.
+func (d *decoder) room(text []byte) []uint64 {
+	text = text[:max(bytes.IndexByte(text, ']'), 0)]
+	n := min(bytes.Count(text, []byte(",")), len(text)/2) + 1
+	if limit := d.limits.Rank; limit > 0 {
+		n = min(n, limit)
+	}
+	if n > len(d.shapes) {
+		d.shapes = make([]uint64, max(n, min(2*cap(d.h.Tensors), 4096)))
+	}
+	shape := d.shapes[:0:n]
+	d.shapes = d.shapes[n:]
+	return shape
 }
 
 func (d *decoder) readOffsets(e *entry) error {
 	at := d.Offset()
 	if kind := d.Kind(); kind != jsonscan.Array {
 		e.lost = true
-		d.add(diag.HeaderFieldType, at, e.Name, "data_offsets of %s is %s, want an array of two", diag.Name(e.Name), kind)
+		d.add(diag.HeaderFieldType, at, e.Name, "data_offsets of %s is %s, want an array of two", shown(e.Name), kind)
 		return d.Skip()
 	}
 	if err := d.Enter(); err != nil {
@@ -248,43 +258,45 @@ func (d *decoder) readOffsets(e *entry) error {
 		if !ok {
 			break
 		}
-		v, ok, err := d.uint(e, "an offset")
+		v, err := d.uint(e, "an offset", &e.lost)
 		if err != nil {
 			return err
 		}
-		e.lost = e.lost || !ok
 		if n < 2 {
 			pair[n] = v
 		}
 	}
 	if n != 2 {
 		e.lost = true
-		d.add(diag.HeaderFieldType, at, e.Name, "data_offsets of %s has %d numbers, want two", diag.Name(e.Name), n)
+		d.add(diag.HeaderFieldType, at, e.Name, "data_offsets of %s has %d numbers, want two", shown(e.Name), n)
 	}
 	e.Begin, e.End = pair[0], pair[1]
 	return nil
 }
 
-// uint reads an element of a shape or of offsets. ok is false if it is none and
-// that has been reported.
-func (d *decoder) uint(e *entry, what string) (v uint64, ok bool, err error) {
-	at := d.Offset()
-	kind := d.Kind()
+// uint reads an element of a shape or of offsets. The first that is no unsigned
+// integer is reported, and sets bad.
+func (d *decoder) uint(e *entry, what string, bad *bool) (uint64, error) {
+	at, kind := d.Offset(), d.Kind()
 	if kind == jsonscan.Number {
-		if v, ok, err = d.Uint(); ok || err != nil {
-			return v, ok, err
+		if v, ok, err := d.Uint(); ok || err != nil {
+			return v, err
 		}
 	} else if err := d.Skip(); err != nil {
-		return 0, false, err
+		return 0, err
 	}
+	if *bad {
+		return 0, nil
+	}
+	*bad = true
 	got := kind.String()
 	if kind == jsonscan.Number {
 		got = diag.Name(d.Text(at, min(d.Offset(), at+40)))
 	}
-	p := d.problem(diag.HeaderFieldType, at, e.Name, "%s has %s as %s, want an unsigned integer", diag.Name(e.Name), got, what)
+	p := d.problem(diag.HeaderFieldType, at, e.Name, "%s has %s as %s, want an unsigned integer", shown(e.Name), got, what)
 	p.Want, p.Got = "an unsigned integer", got
 	d.report.Add(p)
-	return 0, false, nil
+	return 0, nil
 }
 
 // keep adds a tensor that was read to the header. Of several entries of a name the
@@ -306,7 +318,7 @@ func (d *decoder) keep(e *entry) error {
 	d.h.index[e.Name] = int32(n)
 	d.at = append(d.at, uint32(e.at))
 	if oddName(e.Name) {
-		d.add(diag.HeaderName, e.at, e.Name, "the tensor name %s is empty or has characters that do not show", strconv.Quote(diag.Name(e.Name)))
+		d.add(diag.HeaderName, e.at, e.Name, "the tensor name %s is empty or has characters that do not show", quoted(e.Name))
 	}
 	return nil
 }

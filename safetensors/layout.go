@@ -29,7 +29,7 @@ func (d *decoder) layout(size int64) {
 		t := &h.Tensors[i]
 		switch {
 		case t.End < t.Begin:
-			d.add(diag.HeaderReversed, int(d.at[i]), t.Name, "data_offsets of %s are [%d,%d]: the end is before the begin", diag.Name(t.Name), t.Begin, t.End)
+			d.add(diag.HeaderReversed, int(d.at[i]), t.Name, "data_offsets of %s are [%d,%d]: the end is before the begin", shown(t.Name), t.Begin, t.End)
 			d.unplaced++
 			continue
 		case t.Begin < cursor:
@@ -67,7 +67,7 @@ func (d *decoder) dropDuplicates() {
 		name := h.Tensors[i].Name
 		last := int(h.index[name])
 		if last != i {
-			p := d.problem(diag.HeaderDuplicate, int(d.at[last]), name, "%s is given twice; the last entry counts", diag.Name(name))
+			p := d.problem(diag.HeaderDuplicate, int(d.at[last]), name, "%s is given twice; the last entry counts", shown(name))
 			p.Cause = "a writer that does not keep track of its names, or two headers joined; readers disagree about which entry counts"
 			p.Related = []diag.Related{{File: d.file, Tensor: name, Offset: diag.At(8 + int64(d.at[i])), Message: "an entry before it"}}
 			d.report.Add(p)
@@ -114,6 +114,9 @@ func (d *decoder) sort() {
 
 // dataProblem returns a problem at an offset in the data section.
 func (d *decoder) dataProblem(c diag.Code, off uint64, tensor, format string, args ...any) diag.Problem {
+	if d.report.Omitted()[c] > 0 {
+		return diag.New(c, "")
+	}
 	p := diag.New(c, format, args...)
 	p.File, p.Tensor, p.Offset = d.file, tensor, d.dataOffset(off)
 	return p
@@ -130,7 +133,7 @@ func (d *decoder) dataOffset(off uint64) *int64 {
 
 func (d *decoder) overlap(t, other *TensorInfo) {
 	p := d.dataProblem(diag.HeaderOverlap, t.Begin, t.Name, "%s has data_offsets [%d,%d], inside of %s with [%d,%d]",
-		diag.Name(t.Name), t.Begin, t.End, diag.Name(other.Name), other.Begin, other.End)
+		shown(t.Name), t.Begin, t.End, shown(other.Name), other.Begin, other.End)
 	p.Related = []diag.Related{{File: d.file, Tensor: other.Name, Offset: d.dataOffset(other.Begin), Message: "the tensor before it"}}
 	if t.Begin == other.Begin && t.End == other.End {
 		p.Cause = "tied tensors were written as two names for the same bytes, which the format does not allow"
@@ -141,7 +144,7 @@ func (d *decoder) overlap(t, other *TensorInfo) {
 
 func (d *decoder) hole(t *TensorInfo, from uint64) {
 	d.report.Add(d.dataProblem(diag.HeaderHole, from, t.Name, "%d bytes before %s belong to no tensor: it begins at %d, want %d",
-		t.Begin-from, diag.Name(t.Name), t.Begin, from))
+		t.Begin-from, shown(t.Name), t.Begin, from))
 }
 
 // checkSize holds the shape against the data_offsets. The product is taken from
@@ -165,11 +168,11 @@ func (d *decoder) checkSize(t *TensorInfo, at int) {
 	what := fmt.Sprintf("%s %s", t.DType, shapeText(t.Shape))
 	switch {
 	case over != 0:
-		d.add(diag.HeaderOverflow, at, t.Name, "%s: %s has more bits than 64-bit numbers can count", diag.Name(t.Name), what)
+		d.add(diag.HeaderOverflow, at, t.Name, "%s: %s has more bits than 64-bit numbers can count", shown(t.Name), what)
 	case size%8 != 0:
-		d.add(diag.HeaderPartialByte, at, t.Name, "%s: %s takes %d bits, want a multiple of 8", diag.Name(t.Name), what, size)
+		d.add(diag.HeaderPartialByte, at, t.Name, "%s: %s takes %d bits, want a multiple of 8", shown(t.Name), what, size)
 	default:
-		p := d.problem(diag.HeaderSize, at, t.Name, "%s: %s takes %d bytes, data_offsets give %d", diag.Name(t.Name), what, size/8, takes)
+		p := d.problem(diag.HeaderSize, at, t.Name, "%s: %s takes %d bytes, data_offsets give %d", shown(t.Name), what, size/8, takes)
 		p.Want, p.Got = fmt.Sprintf("%d bytes", size/8), fmt.Sprintf("%d bytes", takes)
 		if t.DType == F4 && takes == n {
 			p.Cause = "the shape counts bytes; for F4 it has to count elements, two to a byte"
@@ -182,17 +185,17 @@ func (d *decoder) checkSize(t *TensorInfo, at int) {
 func (d *decoder) loadable(t *TensorInfo, at int) {
 	for _, dim := range t.Shape {
 		if dim > math.MaxInt64 {
-			d.add(diag.HeaderDimension, at, t.Name, "%s has a dimension of %d, more than a signed 64-bit integer holds", diag.Name(t.Name), dim)
+			d.add(diag.HeaderDimension, at, t.Name, "%s has a dimension of %d, more than a signed 64-bit integer holds", shown(t.Name), dim)
 			break
 		}
 	}
 	const most = 64 // numpy's NPY_MAXDIMS since 2.0, and torch's
 	if len(t.Shape) > most {
-		d.add(diag.HeaderRank, at, t.Name, "%s has %d dimensions, numpy and torch allow %d", diag.Name(t.Name), len(t.Shape), most)
+		d.add(diag.HeaderRank, at, t.Name, "%s has %d dimensions, numpy and torch allow %d", shown(t.Name), len(t.Shape), most)
 	}
 	if t.DType.Bits() < 8 && len(t.Shape) > 1 && t.Bytes() > 0 {
 		if row := t.Shape[len(t.Shape)-1]; row%8*uint64(t.DType.Bits())%8 != 0 {
-			d.add(diag.HeaderSplitRow, at, t.Name, "%s: rows of %d %s elements end inside a byte", diag.Name(t.Name), row, t.DType)
+			d.add(diag.HeaderSplitRow, at, t.Name, "%s: rows of %d %s elements end inside a byte", shown(t.Name), row, t.DType)
 		}
 	}
 }
@@ -217,7 +220,7 @@ func (d *decoder) alignment() {
 	}
 	if n > 0 {
 		d.report.Add(d.dataProblem(diag.TensorUnaligned, first.Begin, first.Name, "%d of %d tensors do not begin on a multiple of their element's size, first: %s",
-			n, len(d.h.Tensors), diag.Name(first.Name)))
+			n, len(d.h.Tensors), shown(first.Name)))
 	}
 }
 
