@@ -229,7 +229,7 @@ func TestExpressions(t *testing.T) {
 		"7 // 2": "3", "-7 // 2": "-4", "-7 % 3": "2", "7 % -3": "-2", "2 ** 10": "1024", "-2 ** 2": "-4", "2 ** -1": "0.5", "(-1) ** 65": "-1", "0 ** 100": "0",
 		"7 / 2": "3.5", "int(7.9)": "7", "int(-7.9)": "-7", "round(0.5)": "0", "round(1.5)": "2", "ceil(7 / 2)": "4", "floor(-0.5)": "-1", "abs(-2)": "2", "int(true)": "1",
 		"1 if 0 else 2": "2", "0 or 3": "3", "1 and null": "null", "not 0": "true", "1 < 2 and 2 < 3": "true", "3 in [1, 2]": "false", "3 not in [1, 2]": "true",
-		"null is null": "true", "0 is null": "false", "1 is not null": "true", "true is true": "true", "1 is true": "false",
+		`"gated-" in "gated-gelu"`: "true", `"b" not in "abc"`: "false", "null is null": "true", "0 is null": "false", "1 is not null": "true", "true is true": "true", "1 is true": "false",
 		"[1, 2, 3][-1]": "3", "[1, 2, 3][1:]": "[2,3]", "[1, 2, 3][:-1]": "[1,2]", "len([1, 2])": "2", "sum([1, 2])": "3", "max(1, 2.5)": "2.5", "min([3, 2])": "2",
 		"[i * 2 for i < 3]": "[0,2,4]", "islist([1])": "true", "islist(1)": "false", `"a" == "a"`: "true", "1 == 1.0": "true", `1 == "1"`: "false", "1 == true": "false",
 		"1 - 2 - 3": "-4", "2 * 3 + 4": "10", "2 + 3 * 4": "14", "1.5e3": "1500.0", "9223372036854775807 + 0": "9223372036854775807",

@@ -175,6 +175,9 @@ func (e binary) eval(f *frame) (value, error) {
 	case "and", "or":
 		return y, nil
 	case "in", "not in":
+		if x.kind == kindString && y.kind == kindString {
+			return boolValue(strings.Contains(y.s, x.s) == (e.op == "in")), nil
+		}
 		if y.kind != kindList {
 			return value{}, fmt.Errorf("%s is no list", y)
 		}

@@ -1,0 +1,78 @@
+"""python -m schemagen learn|emit|prove ...; see README.md."""
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import random
+import sys
+import time
+import warnings
+from collections import Counter
+
+
+def learn(a: argparse.Namespace) -> None:
+    warnings.filterwarnings("ignore")
+    import torch
+    import transformers
+
+    from . import classes, subject
+    from .generate import Result, generate
+    from .work import Work
+
+    torch.set_num_threads(1)
+    transformers.utils.logging.set_verbosity_error()
+    subject.install()
+    work = Work(a.work)
+    names = a.classes or classes.ordered()
+    if a.sample:
+        names = random.Random(a.seed).sample(sorted(classes.auto_classes()), a.sample)
+    seeds = _seeds(a.seeds)
+    queue: list[tuple[str, str | None]] = [(n, None) for n in names]
+    seen = set(names)
+    counts: Counter[str] = Counter()
+    while queue:
+        name, module = queue.pop(0)
+        if work.done(name) and not a.again:
+            res = work.result(name)
+        else:
+            try:
+                made, draws = generate(module or classes.module_of(name), name, a.seconds, lambda _: True, seeds.get(name, []))
+            except Exception as e:  # the import wants a package
+                made, draws = Result(name, "", reason=f"{type(e).__name__}: {str(e)[:200]}"), []
+            work.save(made, draws)
+            res = work.result(name)
+            print(time.strftime("%H:%M:%S"), name, res["status"], res["samples"], res["seconds"], res["reason"][:150], flush=True)
+        counts[res["status"]] += 1
+        for row in (res["schema"] or {}).get("rows", []):  # units used that are not in the auto mappings come next
+            if row["tag"].startswith("use:"):
+                _, unit_module, unit, *_ = row["tag"].split(":")
+                if unit not in seen:
+                    seen.add(unit)
+                    queue.insert(0, (unit, unit_module))
+    print(dict(counts))
+
+
+def _seeds(path: str | None) -> dict[str, list[dict]]:
+    """Configs per class to start from where the default one is unusable: {class: [config.json]}."""
+    return json.loads(pathlib.Path(path).read_text()) if path else {}
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(prog="schemagen", description="Writes hfconfig's schema files by tracing transformers.")
+    sub = p.add_subparsers(required=True)
+    q = sub.add_parser("learn", help="trace classes into the work directory (resumable)")
+    q.add_argument("classes", nargs="*", help="default: all of the auto mappings, popular ones first")
+    q.add_argument("--work", default="work")
+    q.add_argument("--seconds", type=float, default=12, help="for one class, about")
+    q.add_argument("--again", action="store_true", help="also those that are done")
+    q.add_argument("--sample", type=int, help="that many classes at random")
+    q.add_argument("--seed", type=int, default=0)
+    q.add_argument("--seeds", help="JSON file of configs to start from")
+    q.set_defaults(run=learn)
+    a = p.parse_args()
+    a.run(a)
+
+
+if __name__ == "__main__":
+    main()

@@ -171,11 +171,19 @@ class Disk:
             return None
         return apply_renamings(native, self.renamings)
 
-    def save(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        if not self.renamings and not self.converters:
-            return dict(state)
-        with RecordShapes(), torch.device("meta"):
-            return revert_weight_conversion(self.model, dict(state))
+    def save(self, state: dict[str, torch.Tensor], exact: bool = False) -> dict[str, torch.Tensor]:
+        """What save_pretrained writes. Not exact, tensors that are only renamed do not go through transformers (which compiles a pattern for each)."""
+        out, rest = {}, {}
+        for n, t in state.items():
+            place = None if exact else self.name(n)
+            if place is None:
+                rest[n] = t
+            else:
+                out[place] = t
+        if rest:
+            with RecordShapes(), torch.device("meta"):
+                out |= revert_weight_conversion(self.model, rest)
+        return out
 
 
 def untied(model: PreTrainedModel, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -258,8 +266,8 @@ def paired(name: str, sign: str, other: str) -> str:
 class Observer:
     """Takes one built model apart."""
 
-    def __init__(self, model: PreTrainedModel, root: PreTrainedConfig, may_use: Callable[[str], bool]) -> None:
-        self.model, self.root, self.may_use = model, root, may_use
+    def __init__(self, model: PreTrainedModel, root: PreTrainedConfig, may_use: Callable[[str], bool], exact: bool = False) -> None:
+        self.model, self.root, self.may_use, self.exact = model, root, may_use, exact
         self.items: list[Item] = []
         self.modules = dict(model.named_modules(remove_duplicate=False))
 
@@ -271,7 +279,7 @@ class Observer:
         for n, t in kept.items():
             t._src = frozenset([n])
         self.disk = Disk(model)
-        saved = self.disk.save(kept)
+        saved = self.disk.save(kept, self.exact)
         self.state, self.ties, self.kept, self.saved = state, ties, kept, saved
         self.sources = {s: getattr(t, "_src", frozenset()) for s, t in saved.items()}
         self.left = set(state)          # native names not yet told

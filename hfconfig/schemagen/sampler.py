@@ -186,7 +186,7 @@ class Sampler:
 
     def _couple(self) -> None:
         """Lists of equal length under one parent vary together, with the keys that count them."""
-        lists = {k.name: len(k.sample) for k in self.keys if isinstance(k.sample, list) and len(k.sample) > 1}
+        lists = {k.name: len(k.sample) for k in self.keys if isinstance(k.sample, list) and len(k.sample) > 1 and k.default is not None}
         for k in self.keys:
             if k.name in lists:
                 self.lengths[k.name] = f"{k.parent}{lists[k.name]}"
@@ -207,7 +207,7 @@ class Sampler:
         lengths = {}
         for group in sorted(set(self.lengths.values())):
             n = int(group.rpartition(".")[2])
-            lengths[group] = r.choice([max(1, n - 1), n, n, n + 1])
+            lengths[group] = r.choice([max(1, n - 1), n, n, n + 1]) if n <= 8 else r.choice([2, 3, 4, 5])
         flat = {k.name: self._value(k, r, lengths) for k in self.keys}
         if flip is not None:
             flat[flip.name] = self._flipped(flip, flat[flip.name], r)

@@ -6,6 +6,7 @@ import importlib
 import json
 import random
 import re
+import sys
 from collections import Counter, defaultdict
 from typing import Any, Callable
 
@@ -32,7 +33,7 @@ def install() -> None:
     observe.install()
 
     def missing(self: PreTrainedConfig, name: str) -> Any:
-        if Recorder.on and not name.startswith("_"):
+        if Recorder.on and not name.startswith("_") and sys._getframe(1).f_globals.get("__name__", "").startswith("transformers.models."):
             Asked.names.add((type(self).__name__, name))
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -81,6 +82,7 @@ class Subject:
         self.errors: Counter[str] = Counter()
         self.rejected = self.drawn = 0
         self.read: set[str] = set()
+        self.last: Traced | None = None  # the last accepted draw
 
     # ---- building
 
@@ -98,7 +100,7 @@ class Subject:
         with observe.fresh_calls(), torch.device("meta"):
             model = self.cls(config, **arguments)
         with torch.device("meta"):
-            seen = observe.Observer(model, model.config, lambda _: False).run()
+            seen = observe.Observer(model, model.config, lambda _: False, exact=True).run()
         return seen, json.loads(model.config.to_json_string(use_diff=True))
 
     def trace(self, flat: Flat) -> Traced:
@@ -166,6 +168,7 @@ class Subject:
             self.rejected += 1
             seen = self._repair(flat, r)
         if seen is not None:
+            self.last = seen
             for k, v in seen.flat.items():
                 self.accepted[k].add(repr(v))
         return seen
@@ -178,10 +181,10 @@ class Subject:
             return None
 
     def _repair(self, flat: Flat, r: random.Random) -> Traced | None:
-        good = {**self.default}
-        seen = self._try(good)
+        seen = self.last or self._try(self.default)
         if seen is None:
             return None
+        good = {**self.default, **seen.flat}
         groups: dict[str, list[str]] = defaultdict(list)
         for k in flat:
             if repr(flat[k]) != repr(good[k]):
