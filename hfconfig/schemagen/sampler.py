@@ -156,6 +156,7 @@ def draw_int(name: str, d: int, r: random.Random) -> int:
     raise AssertionError
 
 
+_ACTIVATIONS = ["gelu", "relu", "silu", "gelu_new"]
 _RATIO = re.compile(r"ratio|mult|expan|scale$|factor")
 _COUNTER = re.compile(r"stages|levels|num_feat_extract_layers|num_encoder_blocks|num_conv_layers|num_layers|num_hidden_layers|depth|num_upsampl")
 
@@ -231,18 +232,22 @@ class Sampler:
             if k.optional and r.random() < 0.1:
                 return None
             if _DULL_FLOAT.search(k.last):
-                return default
+                return r.choice([d, d / 2])
             return d * r.choice([1, 1, 0.5, 2]) if _RATIO.search(k.last) and 0.01 < d < 100 else default
         if isinstance(d, str):
             if "int" in k.types and r.random() < 0.4:
                 return r.choice([5, 6, 7, 9])
-            seen = sorted(self.strings.get(k.name, ()))
+            seen = sorted(self.strings.get(k.name, ())) or (_ACTIVATIONS if k.last.endswith(("_act", "activation", "activation_function")) else [])
             return r.choice(seen) if seen and r.random() < 0.35 else default
         if isinstance(d, list) and d:
             return self._list(k, d, r, lengths)
         if isinstance(d, list) and re.search(r"_layers$|layer_ids|layer_idx|indices|indexes", k.last):
             return "<layers>" if r.random() < 0.6 else copy.copy(default)
-        if d is None and not k.last.endswith(("_id", "_ids")):
+        if d is None and k.last.endswith("_id") and "int" in k.types:
+            return r.choice([None, r.randrange(12)])
+        if d is None and not k.last.endswith("_ids"):
+            if "float" in k.types and "int" not in k.types and r.random() < 0.3:
+                return 0.1
             if "int" in k.types and r.random() < 0.35:
                 return draw_int(k.last, 64, r)
             if "bool" in k.types and r.random() < 0.4:
