@@ -46,10 +46,7 @@ func (d *decoder) decode(text []byte, size int64) *Header {
 	if err := d.top(); err != nil {
 		d.broken = true
 		if err, ok := err.(*jsonscan.SyntaxError); ok {
-			p := d.problem(diag.HeaderSyntax, err.Offset, "", "the header is no valid JSON: %s", err.Message)
-			p.Cause = "the header was damaged, cut or edited by hand; what follows this byte could not be checked"
-			p.Fix = "get the file again from where it came from, or save it again"
-			d.report.Add(p)
+			d.add(diag.HeaderSyntax, err.Offset, "", "the header is no valid JSON: %s", err.Message)
 		}
 	}
 	d.layout(size)
@@ -63,6 +60,7 @@ func (d *decoder) problem(c diag.Code, at int, tensor, format string, args ...an
 	}
 	p := diag.New(c, format, args...)
 	p.File, p.Tensor, p.Offset = d.file, tensor, diag.At(8+int64(at))
+	p.Cause, p.Fix = advice[c].cause, advice[c].fix
 	return p
 }
 
@@ -109,9 +107,7 @@ func (d *decoder) top() error {
 		return nil
 	}
 	if at := d.Offset(); at > 0 {
-		p := d.problem(diag.HeaderLeadingBlanks, 0, "", "the header begins with %d blanks, want {", at)
-		p.Fix = "save the file again; readers that follow the format to the letter refuse it"
-		d.report.Add(p)
+		d.add(diag.HeaderLeadingBlanks, 0, "", "the header begins with %d blanks, want {", at)
 	}
 	if err := d.Enter(); err != nil {
 		return err

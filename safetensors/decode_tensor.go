@@ -59,8 +59,7 @@ func (d *decoder) objectForm(e *entry) error {
 		case "data_offsets":
 			seen, err = &e.offsets, d.readOffsets(e)
 		default:
-			p := d.problem(diag.HeaderExtraField, at, e.Name, "%s has the field %s, which the format does not know", shown(e.Name), shown(field))
-			d.report.Add(p)
+			d.add(diag.HeaderExtraField, at, e.Name, "%s has the field %s, which the format does not know", shown(e.Name), shown(field))
 			err = d.Skip()
 		}
 		if err != nil {

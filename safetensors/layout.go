@@ -68,7 +68,6 @@ func (d *decoder) dropDuplicates() {
 		last := int(h.index[name])
 		if last != i {
 			p := d.problem(diag.HeaderDuplicate, int(d.at[last]), name, "%s is given twice; the last entry counts", shown(name))
-			p.Cause = "a writer that does not keep track of its names, or two headers joined; readers disagree about which entry counts"
 			p.Related = []diag.Related{{File: d.file, Tensor: name, Offset: diag.At(8 + int64(d.at[i])), Message: "an entry before it"}}
 			d.report.Add(p)
 			continue
@@ -119,6 +118,7 @@ func (d *decoder) dataProblem(c diag.Code, off uint64, tensor, format string, ar
 	}
 	p := diag.New(c, format, args...)
 	p.File, p.Tensor, p.Offset = d.file, tensor, d.dataOffset(off)
+	p.Cause, p.Fix = advice[c].cause, advice[c].fix
 	return p
 }
 
@@ -203,9 +203,7 @@ func (d *decoder) loadable(t *TensorInfo, at int) {
 // alignment notes what cannot be viewed without a copy, once per file.
 func (d *decoder) alignment() {
 	if start := d.h.DataStart(); start%8 != 0 {
-		p := d.problem(diag.HeaderUnaligned, -8, "", "the data starts at byte %d, not on a multiple of 8", start)
-		p.Fix = "save the file with a writer that pads its header, if views without a copy matter"
-		d.report.Add(p)
+		d.add(diag.HeaderUnaligned, -8, "", "the data starts at byte %d, not on a multiple of 8", start)
 	}
 	var first *TensorInfo
 	n := 0

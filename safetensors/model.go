@@ -18,7 +18,6 @@ type Model struct {
 	weightMap map[string]string
 	metadata  map[string]any
 	shards    []Shard
-	byName    map[string]int // of shards
 	tensors   map[string]Tensor
 	report    *diag.Report
 }

@@ -69,18 +69,23 @@ func unreadable(name string, err error) diag.Problem {
 	return p
 }
 
+const (
+	badIndexCause = "the index was cut, edited by hand, or is another kind of file"
+	badIndexFix   = "get the index again, or save the model again"
+)
+
 // parseIndex decodes the text of an index.
 func parseIndex(text []byte, add func(diag.Problem)) *index {
 	tree, dups, err := pyjson.Parse(text)
 	for _, dup := range dups {
 		p := diag.New(diag.IndexDuplicate, "%s is twice in the index; the last one counts", diag.Name(dup.Name))
 		p.Offset = diag.At(dup.Offset)
+		p.Cause, p.Fix = "two indexes were joined, or the index was edited by hand", badIndexFix
 		add(p)
 	}
 	invalid := func(format string, args ...any) *index {
 		p := diag.New(diag.IndexInvalid, format, args...)
-		p.Cause = "the index was cut, edited by hand, or is another kind of file"
-		p.Fix = "get the index again, or save the model again"
+		p.Cause, p.Fix = badIndexCause, badIndexFix
 		add(p)
 		return nil
 	}
@@ -93,7 +98,7 @@ func parseIndex(text []byte, add func(diag.Problem)) *index {
 		if syntax := (*pyjson.SyntaxError)(nil); errors.As(err, &syntax) {
 			p.Offset = diag.At(syntax.Offset)
 		}
-		p.Cause, p.Fix = "the index was cut, or edited by hand", "get the index again, or save the model again"
+		p.Cause, p.Fix = badIndexCause, badIndexFix
 		add(p)
 		return nil
 	}
@@ -127,7 +132,7 @@ func parseIndex(text []byte, add func(diag.Problem)) *index {
 		switch {
 		case !ok:
 			p := diag.New(diag.IndexInvalid, "weight_map gives %s as the file of %s, want a string", jsonKind(entries[tensor]), diag.Name(tensor))
-			p.Tensor = tensor
+			p.Tensor, p.Cause, p.Fix = tensor, badIndexCause, badIndexFix
 			add(p)
 			continue
 		case !safeName(file):

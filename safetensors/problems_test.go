@@ -108,6 +108,8 @@ func TestAllProblems(t *testing.T) {
 					found = true
 					require.ErrorIs(t, refused, p.Code)
 					require.NotNil(t, p.Offset, p.Message)
+					require.NotEmpty(t, p.Cause, p.Message)
+					require.NotEmpty(t, p.Fix, p.Message)
 					if want.at != "" {
 						require.EqualValues(t, strings.Index(string(data), want.at), *p.Offset, p.Message)
 					}

@@ -96,7 +96,7 @@ func lengthProblem(n uint64, head []byte, size int64, limits Limits) *diag.Probl
 	}
 	if n <= room && n <= MaxHeaderBytes {
 		p := diag.New(diag.HeaderLimit, "the header has %d bytes, the limit of the caller is %d", n, limits.headerBytes())
-		p.Offset = diag.At(0)
+		p.Offset, p.Fix = diag.At(0), advice[diag.HeaderLimit].fix
 		return &p
 	}
 	p := diag.New(diag.HeaderLength, "the first 8 bytes announce a header of %d bytes, the file has %d and the format allows %d", n, size, MaxHeaderBytes)
