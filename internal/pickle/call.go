@@ -127,8 +127,10 @@ func (d *decoder) result(callee node, args *seq, kwargs node) (node, error) {
 	g, ok := callee.(*global)
 	noKwargs := kwargs == nil || len(kwargs.(*dict).keys) == 0
 	if ok && g.rule != nil && g.rule.call != nil && noKwargs {
+		d.args = args
 		n, err := g.rule.call(d, args.elems)
 		if !errors.Is(err, errInert) {
+			d.release(args)
 			return n, err
 		}
 	}
@@ -222,5 +224,6 @@ func (d *decoder) persistent(id node) error {
 	if err != nil {
 		return err
 	}
+	d.release(id)
 	return d.push(n)
 }

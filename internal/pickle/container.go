@@ -92,7 +92,7 @@ func (d *decoder) appendTo(items []node) error {
 	if err != nil {
 		return err
 	}
-	if err := d.charge(slotCost * len(items)); err != nil {
+	if err := d.charge(growCost * len(items)); err != nil {
 		return err
 	}
 	switch to := to.(type) {

@@ -21,15 +21,16 @@ type Options struct {
 	MaxMemory int64
 }
 
-// DefaultMaxMemory suffices for some 30,000 tensors with their names.
-const DefaultMaxMemory = 32 << 20
+// DefaultMaxMemory suffices for some 50,000 tensors with their names. What Go's
+// garbage collector needs comes on top: up to half as much.
+const DefaultMaxMemory = 40 << 20
 
 const (
 	// maxInline is the longest string that is loaded.
 	maxInline = 1 << 20
 	// maxStack bounds the work stack: the longest tuple, since pickle writes lists
 	// and dicts in portions of 1000.
-	maxStack = 1 << 19
+	maxStack = 1 << 18
 	// maxMarks bounds nesting. Python's own pickler gives up at 1000.
 	maxMarks = 1 << 14
 )
@@ -94,6 +95,7 @@ type decoder struct {
 	// fetched holds the memo indexes that the pickle reads; others are not kept.
 	fetched map[uint64]struct{}
 	memoize uint64 // the next index for MEMOIZE
+	args    *seq   // of the call that a rule evaluates
 
 	storages   map[string]*Storage
 	order      []*Storage
@@ -168,13 +170,36 @@ func (d *decoder) syntax(format string, args ...any) error {
 	return &Error{Offset: d.ins.off, Message: fmt.Sprintf(format, args...), Err: ErrSyntax}
 }
 
-// charge accounts for memory before it is allocated. It is never given back, so
-// it bounds the work of copying too.
+// charge accounts for memory before it is allocated. But for release nothing is
+// given back, so it bounds the work of copying too.
 func (d *decoder) charge(n int) error {
 	if d.budget -= int64(n); d.budget < 0 {
 		return &Error{Offset: d.ins.off, Message: "the pickle needs more memory than allowed", Err: ErrLimit}
 	}
 	return nil
+}
+
+// release gives back what a tuple was charged for that a call has consumed, if
+// nothing else holds it. Such tuples are most of a pickle of tensors.
+func (d *decoder) release(n node) {
+	if s, ok := n.(*seq); ok && s.kind == Tuple && !s.kept {
+		s.kept = true
+		d.budget += int64(seqCost + slotCost*len(s.elems))
+	}
+}
+
+// releaseArg releases an argument of the call that a rule evaluates.
+func (d *decoder) releaseArg(n node) {
+	if !d.args.kept {
+		d.release(n)
+	}
+}
+
+// keep notes that n is held by more than the stack.
+func keep(n node) {
+	if s, ok := n.(*seq); ok {
+		s.kept = true
+	}
 }
 
 func (d *decoder) push(n node) error {
@@ -233,7 +258,7 @@ func (d *decoder) popMark() ([]node, error) {
 
 // newSeq returns a list, tuple or set that holds a copy of elems.
 func (d *decoder) newSeq(kind Kind, elems []node) (*seq, error) {
-	if err := d.charge(seqCost + slotCost/2*len(elems)); err != nil {
+	if err := d.charge(seqCost + slotCost*len(elems)); err != nil {
 		return nil, err
 	}
 	s := &seq{kind: kind, off: d.ins.off}
@@ -297,6 +322,7 @@ func (d *decoder) put(i uint64) error {
 	if err != nil {
 		return err
 	}
+	keep(n)
 	d.memo[i] = n
 	return nil
 }
@@ -336,7 +362,9 @@ func (d *decoder) step() error {
 		return d.push(false)
 	case opBinInt:
 		return d.scalar(int64(int32(ins.arg)))
-	case opBinInt1, opBinInt2:
+	case opBinInt1:
+		return d.push(int64(ins.arg)) // Go has these made already
+	case opBinInt2:
 		return d.scalar(int64(ins.arg))
 	case opBinFloat:
 		return d.scalar(math.Float64frombits(ins.arg))
@@ -368,6 +396,7 @@ func (d *decoder) step() error {
 		if err != nil {
 			return err
 		}
+		keep(n)
 		return d.push(n)
 	case opMark:
 		if len(d.marks) == maxMarks {

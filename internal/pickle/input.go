@@ -166,7 +166,7 @@ func (in *input) next() (ins instruction, err error) {
 		return ins, &Error{Offset: ins.off, Message: fmt.Sprintf("0x%02x is no pickle opcode", ins.op), Err: ErrSyntax}
 	}
 	if err == nil && ins.hasData() && ins.arg > uint64(in.left()) {
-		err = in.truncated("%s of %d bytes, but only %d are left", &ins, ins.arg, in.left())
+		err = in.truncated("%s of %d bytes, but only %d are left", opcodes[ins.op].name, ins.arg, in.left())
 	}
 	return ins, err
 }

@@ -22,6 +22,7 @@ type long struct {
 // seq is a list, tuple or set. Sets keep equal elements.
 type seq struct {
 	kind  Kind
+	kept  bool // more than the stack holds it: see decoder.release
 	off   int64
 	elems []node
 }
@@ -32,7 +33,7 @@ type dict struct {
 	off   int64
 	keys  []node
 	vals  []node
-	index map[any]int32 // by normalized key, once there are more than a few
+	index index // of the keys that are unique, once there are more than a few
 }
 
 // global is a module's name. It is inert unless a rule says how to call it.
@@ -58,15 +59,17 @@ type object struct {
 
 // Memory that the nodes take, with what Go's allocator and interfaces add.
 const (
-	slotCost   = 2 * int(unsafe.Sizeof(node(nil))) // growing slices: old and new exist at once
+	slotCost   = int(unsafe.Sizeof(node(nil)))
+	growCost   = 3 * slotCost // an element of a growing slice: old and new exist at once
 	scalarCost = 16
 	seqCost    = 64
 	dictCost   = 96
-	keyCost    = 2*slotCost + 64
+	keyCost    = 96
 	globalCost = 80
 	objectCost = 144
 )
 
+// fewKeys is how many keys are found faster without an index.
 const fewKeys = 8
 
 type bigKey string
@@ -94,11 +97,8 @@ func normalKey(n node) (any, bool) {
 
 // find returns the position of a key, or -1.
 func (d *dict) find(key any) int {
-	if d.index != nil {
-		if i, ok := d.index[key]; ok {
-			return int(i)
-		}
-		return -1
+	if d.index.slots != nil {
+		return d.index.find(d.keys, key)
 	}
 	for i, k := range d.keys {
 		if nk, ok := normalKey(k); ok && nk == key {
@@ -110,24 +110,16 @@ func (d *dict) find(key any) int {
 
 // set does d[k] = v: a key that is there keeps its place.
 func (d *dict) set(k, v node) {
-	key, ok := normalKey(k)
-	if ok {
+	key, unique := normalKey(k)
+	if unique {
 		if i := d.find(key); i >= 0 {
 			d.vals[i] = v
 			return
 		}
 	}
 	d.keys, d.vals = append(d.keys, k), append(d.vals, v)
-	switch {
-	case ok && d.index != nil:
-		d.index[key] = int32(len(d.keys) - 1)
-	case len(d.keys) == fewKeys:
-		d.index = make(map[any]int32, 2*fewKeys)
-		for i, k := range d.keys {
-			if key, ok := normalKey(k); ok {
-				d.index[key] = int32(i)
-			}
-		}
+	if len(d.keys) > fewKeys {
+		d.index.add(d.keys)
 	}
 }
 

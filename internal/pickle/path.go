@@ -63,9 +63,7 @@ func formatKey(key any) string {
 			return "." + key
 		}
 		return "[" + quoted(key) + "]"
-	case int64:
-		return "[" + strconv.FormatInt(key, 10) + "]"
-	case float64, bool:
+	case int, int64, float64, bool:
 		return fmt.Sprintf("[%v]", key)
 	}
 	return "[" + describe(key) + "]"

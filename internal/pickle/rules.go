@@ -3,7 +3,6 @@ package pickle
 import (
 	"errors"
 	"maps"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -104,7 +103,9 @@ func callSeq(kind Kind) func(*decoder, []node) (node, error) {
 			return d.newSeq(kind, nil)
 		}
 		if from, ok := args[0].(*seq); ok && len(args) == 1 {
-			return d.newSeq(kind, from.elems)
+			s, err := d.newSeq(kind, from.elems)
+			d.releaseArg(from)
+			return s, err
 		}
 		return nil, errInert
 	}
@@ -117,7 +118,7 @@ func callEncode(d *decoder, args []node) (node, error) {
 		return nil, errInert
 	}
 	text, ok := args[0].(string)
-	if enc, _ := args[1].(string); !ok || !strings.EqualFold(enc, "latin1") {
+	if enc, _ := args[1].(string); !ok || enc != "latin1" && enc != "latin-1" {
 		return nil, errInert
 	}
 	if err := d.charge(utf8.RuneCountInString(text) + 2*scalarCost); err != nil {
@@ -133,9 +134,13 @@ func callEncode(d *decoder, args []node) (node, error) {
 	return b, nil
 }
 
-func callBytes(_ *decoder, args []node) (node, error) {
-	if len(args) == 0 {
+// callBytes is for empty bytes, and for a bytearray.
+func callBytes(d *decoder, args []node) (node, error) {
+	switch len(args) {
+	case 0:
 		return []byte{}, nil
+	case 2:
+		return callEncode(d, args)
 	}
 	if b, ok := args[0].([]byte); ok && len(args) == 1 {
 		return b, nil // bytes are never modified, so they can be shared

@@ -87,7 +87,7 @@ func (d *decoder) torchStorage(id node) (node, error) {
 	return s, nil
 }
 
-const storageCost = 96 + 64 + slotCost
+const storageCost = 144 // with its entry in the map of storages
 
 func (d *decoder) viewOfStorage(s *Storage, view node) error {
 	if view == node(none{}) {
@@ -166,6 +166,8 @@ func (d *decoder) tensor(args []node, dtype DType, metadata []node) (node, error
 	if len(args) > 4 {
 		t.RequiresGrad = args[4] == node(true)
 	}
+	d.releaseArg(args[2])
+	d.releaseArg(args[3])
 	return t, nil
 }
 
@@ -223,7 +225,17 @@ func rebuildFromType(d *decoder, args []node) (node, error) {
 	if !slices.Contains(tensorTypes, class.String()) {
 		return nil, errInert
 	}
-	return fn.rule.call(d, in.elems)
+	outer := d.args
+	if outer.kept {
+		keep(in)
+	}
+	d.args = in
+	n, err := fn.rule.call(d, in.elems)
+	d.args = outer
+	if err == nil {
+		d.releaseArg(in)
+	}
+	return n, err
 }
 
 // callDevice gives "cuda:1" for device("cuda", 1).
