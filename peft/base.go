@@ -166,7 +166,18 @@ func (v *view) addModule(path string, m *hfconfig.Module) {
 func BaseFromTensors(tensors iter.Seq[*safetensors.TensorInfo]) *Base {
 	v := newView("disk")
 	for t := range tensors {
-		if _, dup := v.tensors[t.Name]; !dup {
+		path, packed := strings.CutSuffix(t.Name, ".qweight") // GPTQ, AWQ
+		if !packed {
+			path, packed = strings.CutSuffix(t.Name, ".weight")
+			packed = packed && !isFloat(t.DType) // bitsandbytes
+		}
+		_, dup := v.tensors[t.Name]
+		switch {
+		case dup || len(t.Name) > maxName:
+		case packed: // the shape says nothing
+			v.add(module{path: path, kind: linear})
+			v.addTensor(t.Name, t.Shape)
+		default:
 			v.addUnknown(t.Name, t.Shape)
 		}
 	}
@@ -177,9 +188,6 @@ func BaseFromTensors(tensors iter.Seq[*safetensors.TensorInfo]) *Base {
 
 // addUnknown adds a tensor and the module that its name and shape speak for.
 func (v *view) addUnknown(name string, shape []uint64) {
-	if len(name) > maxName {
-		return
-	}
 	v.addTensor(name, shape)
 	path, isWeight := strings.CutSuffix(name, ".weight")
 	switch {

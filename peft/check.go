@@ -1,7 +1,6 @@
 package peft
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -282,9 +281,7 @@ func (k *check) part(m *module, rank int, key string) (have int, complete bool) 
 	for _, w := range wants {
 		e := of[w.key]
 		if e == nil {
-			if !w.optional {
-				absent = append(absent, w)
-			}
+			absent = append(absent, w)
 			continue
 		}
 		have++
@@ -338,121 +335,4 @@ func (k *check) resolve(m *module, rank int, of map[string]*entry) *module {
 		}
 	}
 	return straight
-}
-
-func isEmpty(t *safetensors.TensorInfo) bool { return slices.Contains(t.Shape, 0) }
-
-// missing reports what a targeted module lacks.
-func (k *check) missing(m *module, absent []want, have int) {
-	if len(absent) == 0 {
-		return
-	}
-	if have == 0 {
-		p := problem(diag.AdapterModuleMissing, nil, "%s is targeted and has no tensors in the file", diag.Name(m.path))
-		p.Tensor = modelPrefix + m.path
-		p.Want, p.Got = "its "+k.c.Type+" tensors", "none"
-		p.Cause = "the file was cut down or merged from parts, or the adapter was trained on a model without these modules; PEFT starts them anew, with no effect, after one warning"
-		if layers := k.layersWithout(m.path); layers != "" {
-			p.Cause = "the file holds nothing for " + layers + " of the base: the adapter was trained on a model with fewer layers, or its last part is lost"
-		}
-		p.Fix = "save the adapter again, or check it against the base that it was trained on"
-		k.res.Report.Add(p)
-		return
-	}
-	for _, w := range absent {
-		p := problem(diag.AdapterTensorMissing, nil, "%s.%s is missing: want %s", diag.Name(m.path), w.key, dimsString(w.shape))
-		p.Tensor = modelPrefix + m.path + "." + w.key
-		p.Want, p.Got = dimsString(w.shape), "absent"
-		p.Cause = "the file was cut down or damaged; PEFT starts the tensor anew after one warning"
-		p.Fix = "save the adapter again from the training checkpoint"
-		if w.key == "lora_magnitude_vector" {
-			p.Cause = "use_dora is true, so each module has a magnitude; PEFT would take the norm of the base's weight instead"
-		}
-		k.res.Report.Add(p)
-	}
-}
-
-// noTensors reports a file that holds no tensor.
-func (k *check) noTensors() bool {
-	if len(k.entries) > 0 {
-		return false
-	}
-	p := problem(diag.AdapterNoTensors, nil, "%s holds no tensors at all", WeightsFile)
-	p.Want, p.Got = "the adapter's tensors", "none"
-	p.Cause = "it was saved from a process that held no part of the adapter (ZeRO-3, FSDP), or with an empty state_dict; PEFT loads it and changes nothing"
-	p.Fix = "save again from the process that has the weights, after gathering them"
-	k.res.Report.Add(p)
-	return true
-}
-
-// dtypes reports empty tensors and integers.
-func (k *check) dtypes() {
-	empty := 0
-	for _, e := range k.entries {
-		if isEmpty(e.info) {
-			empty++
-		}
-	}
-	for _, e := range k.entries {
-		t := e.info
-		switch {
-		case isEmpty(t):
-			p := problem(diag.AdapterEmpty, e, "%s has shape %s: it holds nothing (so do %d of %d tensors)", diag.Name(t.Name), shapeString(t.Shape), empty, len(k.entries))
-			p.Want, p.Got = "the whole tensor", shapeString(t.Shape)
-			p.Cause = "saved under DeepSpeed ZeRO-3 (or FSDP) without gathering: each process held a part, and the file got the empty placeholders"
-			p.Fix = "take the weights from the checkpoint's global_step directory (safeckpt merge-zero DIR OUT), or save again with stage3_gather_16bit_weights_on_model_save: true"
-			k.res.Report.Add(p)
-		case !isFloat(t.DType) && !isInteger(e):
-			p := problem(diag.AdapterDType, e, "%s is %s, want a float type", diag.Name(t.Name), t.DType)
-			p.Want, p.Got = "F32, BF16 or F16", t.DType.String()
-			p.Cause = "the adapter was quantized and its scales are lost; PEFT casts the integers to floats as they are"
-			p.Fix = "use the adapter as it was before quantization"
-			k.res.Report.Add(p)
-		}
-	}
-}
-
-func isFloat(d safetensors.DType) bool {
-	switch d {
-	case safetensors.F16, safetensors.BF16, safetensors.F32, safetensors.F64,
-		safetensors.F8_E4M3, safetensors.F8_E5M2, safetensors.F8_E4M3FNUZ, safetensors.F8_E5M2FNUZ:
-		return true
-	}
-	return false
-}
-
-// isInteger reports whether a tensor rightly holds integers: batch norms count
-// batches, SHiRA stores positions.
-func isInteger(e *entry) bool {
-	return strings.HasSuffix(e.name, ".num_batches_tracked") || strings.Contains(e.name, "indices") || e.key == "" && !strings.Contains(e.name, "lora_")
-}
-
-func (k *check) notHeld() {
-	if k.c.Type == "" {
-		return // said already
-	}
-	p := diag.New(diag.AdapterNotHeld, "adapters of type %s are known by name only: %d tensors were not held against the config", k.c.Type, len(k.entries))
-	p.File = WeightsFile
-	k.res.Report.Add(p)
-}
-
-// layersWithout says which layer of the base the file holds nothing for, if the
-// module belongs to such a one; else "".
-func (k *check) layersWithout(path string) string {
-	stem, layer, _, ok := cutLayer(path)
-	if !ok {
-		return ""
-	}
-	if k.layers == nil {
-		k.layers = make(map[layerID]bool)
-		for m := range k.modules {
-			if s, l, _, ok := cutLayer(m); ok {
-				k.layers[layerID{s, l}] = true
-			}
-		}
-	}
-	if k.layers[layerID{stem, layer}] {
-		return ""
-	}
-	return fmt.Sprintf("layer %d of %s", layer, diag.Name(stem))
 }

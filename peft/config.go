@@ -93,11 +93,11 @@ type TokenIndices struct {
 // not be added to.
 func (c *Config) Report() *diag.Report { return &c.report }
 
-// Has reports whether the field is in the file, null included.
-func (c *Config) Has(field string) bool { _, ok := c.fields[field]; return ok }
+// has reports whether the field is in the file, null included.
+func (c *Config) has(field string) bool { _, ok := c.fields[field]; return ok }
 
-// IsNull reports whether the field is absent or null.
-func (c *Config) IsNull(field string) bool {
+// isNull reports whether the field is absent or null.
+func (c *Config) isNull(field string) bool {
 	raw, ok := c.fields[field]
 	return !ok || string(raw) == "null"
 }
@@ -189,7 +189,7 @@ func (c *Config) read() {
 
 func (c *Config) readType() string {
 	const fix = `add "peft_type": "LORA" (or the method that the adapter was trained with) to adapter_config.json`
-	if c.IsNull("peft_type") {
+	if c.isNull("peft_type") {
 		c.invalid("peft_type", "a PEFT type such as \"LORA\"", "absent", fix)
 		return ""
 	}
@@ -237,12 +237,12 @@ var commonFields = []string{"task_type", "peft_type", "auto_mapping", "peft_vers
 func (c *Config) readLayers() {
 	if c.Targets.isRegex() && !c.Targets.allLinear() {
 		for _, f := range []string{"layers_to_transform", "layers_pattern"} {
-			if !c.IsNull(f) {
+			if !c.isNull(f) {
 				c.invalid(f, "null when target_modules is a regular expression", "set", "say the layers in the expression and set "+f+" to null")
 			}
 		}
 	}
-	if len(c.LayersPattern) > 0 && c.IsNull("layers_to_transform") {
+	if len(c.LayersPattern) > 0 && c.isNull("layers_to_transform") {
 		c.invalid("layers_pattern", "null when layers_to_transform is null", "set", "set layers_pattern to null")
 	}
 }

@@ -30,9 +30,9 @@ func TestParseConfig(t *testing.T) {
 	require.Equal(t, "z", c.RankPattern[0].Key) // the order of the file, of a dict
 	require.Equal(t, 4.0, c.RankPattern[0].Value)
 	require.Equal(t, "a", c.RankPattern[1].Key)
-	require.True(t, c.Has("target_parameters"))
-	require.True(t, c.IsNull("target_parameters"))
-	require.False(t, c.Has("use_qalora"))
+	require.True(t, c.has("target_parameters"))
+	require.True(t, c.isNull("target_parameters"))
+	require.False(t, c.has("use_qalora"))
 	require.Equal(t, []diag.Code{diag.AdapterFieldTwice, diag.AdapterNotPlain}, codes(c.Report(), diag.Note))
 }
 

@@ -23,11 +23,11 @@ var variants = []struct{ field, effect string }{
 
 // readRank reads r (which some other types have too) and lora_alpha.
 func (c *Config) readRank() {
-	c.Rank = c.Int("r", 8)
+	c.Rank = c.int("r", 8)
 	if c.Type != "LORA" {
 		return
 	}
-	if v := c.value("r"); c.Has("r") {
+	if v := c.value("r"); c.has("r") {
 		if n, ok := integer(v); !ok || n <= 0 {
 			c.invalid("r", "a positive integer", show(v), "set r to the rank that the adapter was trained with: the smaller dimension of its lora_A")
 			c.Rank = 0
@@ -35,7 +35,7 @@ func (c *Config) readRank() {
 	}
 	c.Alpha = 8
 	switch v := c.value("lora_alpha"); {
-	case !c.Has("lora_alpha"):
+	case !c.has("lora_alpha"):
 		c.defaultAssumed("lora_alpha", "the scaling may not be the one that was trained")
 	default:
 		alpha, ok := number(v)
@@ -51,7 +51,7 @@ func (c *Config) readRank() {
 			c.report.Add(p)
 		}
 	}
-	if !c.Has("r") {
+	if !c.has("r") {
 		c.defaultAssumed("r", "with it go the shapes and the scaling lora_alpha / r")
 	}
 	c.RSLoRA = c.truth("use_rslora", false)
@@ -74,7 +74,7 @@ func (c *Config) readLoRA() {
 	c.DoRA, c.LoRABias = c.truth("use_dora", false), c.truth("lora_bias", false)
 	c.readReplication()
 	for _, v := range variants {
-		if v.field == "alora_invocation_tokens" && !c.IsNull(v.field) || c.truth(v.field, false) {
+		if v.field == "alora_invocation_tokens" && !c.isNull(v.field) || c.truth(v.field, false) {
 			c.Variants = append(c.Variants, v.field)
 			c.notPlain(v.field, v.field+" is set", v.effect)
 		}

@@ -55,7 +55,7 @@ func (c *Config) str(field, absent string) string {
 
 // truth returns a flag as Python's if would see it.
 func (c *Config) truth(field string, absent bool) bool {
-	if !c.Has(field) {
+	if !c.has(field) {
 		return absent
 	}
 	switch v := c.value(field).(type) {
@@ -107,9 +107,9 @@ func number(v any) (float64, bool) {
 	return 0, false
 }
 
-// Int returns an integer field; absent is what PEFT takes if it is not there.
-func (c *Config) Int(field string, absent int) int {
-	if !c.Has(field) {
+// int returns an integer field; absent is what PEFT takes if it is not there.
+func (c *Config) int(field string, absent int) int {
+	if !c.has(field) {
 		return absent
 	}
 	n, ok := integer(c.value(field))
@@ -222,7 +222,7 @@ func ordered(raw []byte) (names []string, values []any, ok bool) {
 const maxPatternText = 1 << 20
 
 func (c *Config) patterns(field string) []Pattern {
-	if c.IsNull(field) {
+	if c.isNull(field) {
 		return nil
 	}
 	names, values, ok := ordered(c.fields[field])

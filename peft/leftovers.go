@@ -10,11 +10,17 @@ import (
 // tokenRows holds trainable_token_indices against the file.
 func (k *check) tokenRows() {
 	const suffix = ".token_adapter.trainable_tokens_delta"
+	rows := make(map[string]*entry)
+	for _, e := range k.entries {
+		if path, ok := strings.CutSuffix(strings.TrimSuffix(e.name, ".default"), suffix); ok {
+			rows[path] = e
+		}
+	}
 	for _, t := range k.c.TokenIndices {
 		found := false
-		for _, e := range k.entries {
-			path, ok := strings.CutSuffix(strings.TrimSuffix(e.name, ".default"), suffix)
-			if !ok || !strings.HasSuffix(path, t.Module) || t.Module == "" && !inputEmbeddings[lastPart(path)] {
+		for _, path := range sortedKeys(rows) {
+			e := rows[path]
+			if !strings.HasSuffix(path, t.Module) || t.Module == "" && !inputEmbeddings[lastPart(path)] {
 				continue
 			}
 			found, k.used[e] = true, true

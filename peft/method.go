@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/safeckpt/safeckpt/safetensors"
 )
 
 // A method is what Check knows of one PEFT type.
@@ -38,9 +36,8 @@ func Checked() []string { return sortedKeys(methods) }
 
 // A want is a tensor that an adapter must hold.
 type want struct {
-	key      string // follows the module's name and a dot
-	shape    []dim  // nil if it is not known
-	optional bool
+	key   string // follows the module's name and a dot
+	shape []dim  // nil if it is not known
 }
 
 // A dim is one dimension of a wanted shape: a number, or a name whose value the
@@ -121,93 +118,4 @@ func bindAll(want []dim, bound map[string]uint64) []dim {
 		}
 	}
 	return out
-}
-
-// An entry is one tensor of the adapter's file, its name taken apart.
-type entry struct {
-	info    *safetensors.TensorInfo
-	prefix  prefixState
-	name    string // within the model
-	module  string // "" if it is no tensor of the method
-	key     string // what follows the module's name, without the adapter's name
-	adapter string // the adapter's own name, if the file kept it
-}
-
-// A prefixState says how a name begins.
-type prefixState uint8
-
-const (
-	prefixRight   prefixState = iota // base_model.model.
-	prefixNone                       // nothing of that
-	prefixTwice                      // base_model.model.base_model.model.
-	prefixWrapped                    // what a wrapper of torch adds
-	prefixOther                      // base_model. alone, and prompts
-)
-
-const modelPrefix = "base_model.model."
-
-// wrappers are parts of names that wrappers of torch add to a module's tree.
-var wrappers = []string{"_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.", "module."}
-
-// parseName takes the name of a tensor apart. methodPrefix is as in method.
-func parseName(info *safetensors.TensorInfo, methodPrefix string) entry {
-	e := entry{info: info, name: info.Name}
-	for _, w := range wrappers {
-		if rest, ok := strings.CutPrefix(e.name, w); ok {
-			e.name, e.prefix = rest, prefixWrapped
-		}
-	}
-	rest, ok := strings.CutPrefix(e.name, modelPrefix)
-	switch {
-	case ok:
-		e.name = rest
-		for ok {
-			if rest, ok = strings.CutPrefix(e.name, modelPrefix); ok {
-				e.name, e.prefix = rest, prefixTwice
-			}
-		}
-		for _, w := range wrappers {
-			for w != "module." && strings.Contains(e.name, w) {
-				e.name, e.prefix = strings.ReplaceAll(e.name, w, ""), prefixWrapped
-			}
-		}
-		if rest, ok := strings.CutPrefix(e.name, "module."); ok {
-			e.name, e.prefix = rest, prefixWrapped
-		}
-	case strings.HasPrefix(e.name, "base_model."):
-		e.prefix = prefixOther
-	case e.prefix == prefixRight:
-		e.prefix = prefixNone
-	}
-	if methodPrefix != "" {
-		e.split(methodPrefix)
-	}
-	return e
-}
-
-// split finds the method's part of the name. Follows peft 0.21.2
-// tuners/tuners_utils.py, _remove_adapter_name_from_state_dict_key.
-func (e *entry) split(methodPrefix string) {
-	i := strings.LastIndex("."+e.name, "."+methodPrefix)
-	if i < 0 {
-		return
-	}
-	if i > 0 {
-		e.module = e.name[:i-1]
-	}
-	parts := strings.Split(e.name[i:], ".")
-	last := parts[len(parts)-1]
-	isLeaf := last == "weight" || last == "bias"
-	switch {
-	case len(parts) == 2 && !isLeaf:
-		e.key, e.adapter = parts[0], parts[1]
-	case len(parts) == 3 && isLeaf:
-		e.key, e.adapter = parts[0]+"."+last, parts[1]
-	default:
-		e.key = strings.Join(parts, ".")
-	}
-	// Before and after PEFT's own renaming of it.
-	if e.key == "lora_magnitude_vector.weight" {
-		e.key = "lora_magnitude_vector"
-	}
 }

@@ -143,7 +143,7 @@ func (k *check) findView() bool {
 		}
 		return true
 	}
-	if k.base.certain {
+	if k.base.certain && !k.base.partial {
 		k.rename(rules, hits, len(modules))
 	} else {
 		k.assume(rules, hits, modules)
@@ -246,12 +246,16 @@ func (k *check) rename(rules []Rename, hits, total int) {
 }
 
 // assume takes the adapter's names for those in memory where the base is known
-// by its tensors on disk only, and gives the base's modules these names.
+// by its tensors on disk only, or without the class around it, and gives the
+// base's modules these names.
 func (k *check) assume(rules []Rename, hits int, modules map[string]bool) {
 	k.unsure, k.res.Renames = true, rules
 	p := problem(diag.AdapterNames, nil, "%d of %d modules of the adapter exist under the names that the base has on disk; %s", hits, len(modules), describe(rules))
 	p.Severity = diag.Note
 	p.Cause = "this model_type is not known here: its modules seem to have other names in memory than on disk, which is common"
+	if k.base.partial {
+		p.Cause = "config.json does not say of which class the base is; the adapter was trained on one with a head"
+	}
 	k.res.Report.Add(p)
 
 	next := make(map[string]bool) // parts that follow a prefix which is empty on disk

@@ -124,9 +124,9 @@ func (k *check) targetEntries() {
 	if k.unsure {
 		return // dead entries may be modules that the disk does not show
 	}
-	ends := make(map[string]bool) // of modules, which a longer entry may have taken
-	for _, m := range k.res.Modules {
-		for rest, ok := m.Path, true; ok; _, rest, ok = strings.Cut(rest, ".") {
+	ends := make(map[string]bool) // of modules, which a longer entry took or which are excluded
+	for _, m := range k.view.modules {
+		for rest, ok := m.path, true; ok; _, rest, ok = strings.Cut(rest, ".") {
 			ends[rest] = true
 		}
 	}

@@ -1,0 +1,58 @@
+package peft
+
+import (
+	"fmt"
+
+	"github.com/safeckpt/safeckpt/diag"
+)
+
+// missing reports what a targeted module lacks.
+func (k *check) missing(m *module, absent []want, have int) {
+	if len(absent) == 0 {
+		return
+	}
+	if have == 0 {
+		p := problem(diag.AdapterModuleMissing, nil, "%s is targeted and has no tensors in the file", diag.Name(m.path))
+		p.Tensor = modelPrefix + m.path
+		p.Want, p.Got = "its "+k.c.Type+" tensors", "none"
+		p.Cause = "the file was cut down or merged from parts, or the adapter was trained on a model without these modules; PEFT starts them anew, with no effect, after one warning"
+		if layers := k.layersWithout(m.path); layers != "" {
+			p.Cause = "the file holds nothing for " + layers + " of the base: the adapter was trained on a model with fewer layers, or its last part is lost"
+		}
+		p.Fix = "save the adapter again, or check it against the base that it was trained on"
+		k.res.Report.Add(p)
+		return
+	}
+	for _, w := range absent {
+		p := problem(diag.AdapterTensorMissing, nil, "%s.%s is missing: want %s", diag.Name(m.path), w.key, dimsString(w.shape))
+		p.Tensor = modelPrefix + m.path + "." + w.key
+		p.Want, p.Got = dimsString(w.shape), "absent"
+		p.Cause = "the file was cut down or damaged; PEFT starts the tensor anew after one warning"
+		p.Fix = "save the adapter again from the training checkpoint"
+		if w.key == "lora_magnitude_vector" {
+			p.Cause = "use_dora is true, so each module has a magnitude; PEFT would take the norm of the base's weight instead"
+		}
+		k.res.Report.Add(p)
+	}
+}
+
+// layersWithout says which layer of the base the file holds nothing for, if the
+// module belongs to such a one; else "".
+func (k *check) layersWithout(path string) string {
+	stem, layer, _, ok := cutLayer(path)
+	if !ok {
+		return ""
+	}
+	if k.layers == nil {
+		k.layers = make(map[layerID]bool)
+		for m := range k.modules {
+			if s, l, _, ok := cutLayer(m); ok {
+				k.layers[layerID{s, l}] = true
+			}
+		}
+	}
+	if k.layers[layerID{stem, layer}] {
+		return ""
+	}
+	return fmt.Sprintf("layer %d of %s", layer, diag.Name(stem))
+}
