@@ -410,11 +410,11 @@ class Observer:
 
     def _rows(self) -> None:
         groups: dict[str, dict[str, torch.Tensor]] = collections.defaultdict(dict)
-        for n in self.left:
-            path, _, leaf = n.rpartition(".")
-            groups[path][leaf] = self.state[n]
-        for path in sorted(groups):
-            own = groups[path]
+        for n in self.state:
+            if n in self.left:
+                path, _, leaf = n.rpartition(".")
+                groups[path][leaf] = self.state[n]
+        for path, own in groups.items():
             disk = {leaf: self._renamed(_join(path, leaf)) for leaf in own}
             kind = kind_of(self.modules.get(path, nn.Module()), {k: tuple(t.shape) for k, t in own.items()}) if path else None
             if kind and all(d is None for d in disk.values()):
@@ -424,7 +424,7 @@ class Observer:
                 self._item(f"row:{kind}", path if place == path else paired(path, "|", place), own, kind)
                 self.left_saved -= {_join(place, leaf) for leaf in own}
             else:
-                for leaf, t in sorted(own.items()):
+                for leaf, t in own.items():
                     name = _join(path, leaf)
                     kind = "param" if isinstance(t, nn.Parameter) else "buffer"
                     if disk[leaf] is None:
@@ -445,16 +445,16 @@ class Observer:
     def _saved_rows(self) -> None:
         """Tensors on disk that are not just renamed."""
         groups: dict[str, dict[str, torch.Tensor]] = collections.defaultdict(dict)
-        for n in self.left_saved:
-            path, _, leaf = n.rpartition(".")
-            groups[path][leaf] = self.saved[n]
-        for path in sorted(groups):
-            own = groups[path]
+        for n in self.saved:
+            if n in self.left_saved:
+                path, _, leaf = n.rpartition(".")
+                groups[path][leaf] = self.saved[n]
+        for path, own in groups.items():
             weight = own.get("weight")
             if path and set(own) <= {"weight", "bias"} and weight is not None and weight.dim() == 2 and ("bias" not in own or list(own["bias"].shape) == [weight.shape[0]]):
                 self._item("save:linear", path, own, "linear")
             else:
-                for leaf, t in sorted(own.items()):
+                for leaf, t in own.items():
                     self._item("save:param", _join(path, leaf), {"": t}, "param")
 
 

@@ -35,8 +35,10 @@ CHOICES = {
     "embedding_size": [8, 16], "num_channels": [1, 3], "layer_type": ["basic", "bottleneck"], "downsample_in_first_stage": [True, False],
     "downsample_in_bottleneck": [True, False],
     "depth": [1, 2], "in_channels": [1, 3], "patch_size": [2, 4], "temporal_patch_size": [1, 2], "spatial_merge_size": [1, 2], "out_hidden_size": [32, 64],
-    "embed_dim": [16, 32], "mlp_ratio": [2, 4, 3],
+    "embed_dim": [16, 32], "mlp_ratio": [2, 4, 3], "image_size": [16, 24], "projection_dim": [12, 20], "vision_use_head": [True, False],
+    "multimodal_projector_bias": [True, False], "vision_feature_layer": [-1, [-1, -2], [0]],
 }
+AUTO = {"text_config": ["llama", "qwen2", "mistral", "mixtral", "gemma"], "vision_config": ["clip_vision_model", "siglip_vision_model", "pixtral"]}
 SMALL = {"num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers", "depth"}  # rarely left at the default
 
 
@@ -62,9 +64,13 @@ def draw(r, cls):
         out["depths"] = [r.choice([1, 2]) for _ in range(n)]
         out["hidden_sizes"] = [r.choice([8, 16, 32]) for _ in range(n)]
     for k, sub in (getattr(cls, "sub_configs", None) or {}).items():
-        if k in ("text_config", "vision_config"):
+        if k in AUTO and sub.__name__ == "AutoConfig":
+            if r.random() < 0.85:
+                model_type = r.choice(AUTO[k])
+                out[k] = {"model_type": model_type, **draw(r, transformers.CONFIG_MAPPING[model_type])}
+        elif k in AUTO:
             out[k] = draw(r, sub)
-    if "text_config" in out and r.random() < 0.3:  # flat, as published files are
+    if "model_type" not in out.get("text_config", {"model_type": 1}) and r.random() < 0.3:  # flat, as published files are
         out.update({k: v for k, v in out.pop("text_config").items() if k not in out})
     if r.random() < 0.2:
         out["id2label"] = {str(i): f"L{i}" for i in range(r.choice([1, 4, 7]))}

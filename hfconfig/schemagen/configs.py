@@ -1,0 +1,101 @@
+"""The config section of a model type: the keys that its rows use, with defaults, aliases, derived values and sub-configs."""
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from transformers import PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from .expressions import keys_of, literal, schema_text
+
+
+@dataclasses.dataclass
+class SubConfig:
+    model_type: str
+    auto: bool
+    optional: bool
+    init: dict[str, Any]
+
+
+class ConfigSection:
+    def __init__(self, cls: type[PreTrainedConfig]) -> None:
+        self.cls = cls
+        self.model_type = cls.model_type
+        self.used: set[str] = set()
+        self.derived: dict[str, tuple[str | None, str]] = {}
+        self.undeclared: set[str] = set()
+        self.subs = {k: SubConfig(s.model_type, not issubclass(s.config_class, PreTrainedConfig), s.optional, s.init_kwargs)
+                     for k, s in (cls.sub_configs_defaults or {}).items()}
+
+    def defaults(self) -> dict[str, Any]:
+        out = {}
+        for f in dataclasses.fields(self.cls):
+            if f.default is not dataclasses.MISSING:
+                out[f.name] = list(f.default) if isinstance(f.default, tuple) else f.default
+            elif f.default_factory is not dataclasses.MISSING:
+                out[f.name] = f.default_factory()
+        return out
+
+    def close(self) -> None:
+        """Adds what derived keys need."""
+        todo = list(self.used)
+        while todo:
+            k = todo.pop()
+            for e in self.derived.get(k, ()):
+                for other in keys_of(e) - self.used if e else ():
+                    self.used.add(other)
+                    todo.append(other)
+
+    def lines(self) -> list[str]:
+        self.close()
+        defaults = self.defaults()
+        fields = [f.name for f in dataclasses.fields(self.cls)]
+        others: dict[str, list[str]] = {}
+        for alias, key in (self.cls.attribute_map or {}).items():
+            if alias not in fields or key in fields:
+                others.setdefault(key, []).append(alias)
+        out = []
+        order = {k: n for n, k in enumerate(fields)}
+        for k in sorted(self.used, key=lambda k: (order.get(k, len(order)), k)):
+            if "." in k or k in self.subs or k == "num_labels":
+                continue
+            head = k + (f" ({', '.join(sorted(others[k]))})" if k in others else "")
+            default, derived = defaults.get(k, _ABSENT), self.derived.get(k)
+            value = _derived(derived) if derived else None
+            if k not in order and value and k not in self.undeclared:
+                out.append(f"{head} := {value}")
+            elif value is not None:
+                out.append(f"{head} ?= {value}" if default in (None, _ABSENT) else f"{head} = {literal(default)} ?= {value}")
+            elif default is _ABSENT and k in order:
+                out.append(head)
+            else:
+                out.append(f"{head} = {literal(None if default is _ABSENT else default)}")
+        for k, s in self.subs.items():
+            if k in self.used or any(u.startswith(k + ".") for u in self.used):
+                tail = " optional" if s.optional else f" {json.dumps(s.init)}" if s.init else ""
+                out.append(f"{k}: {'auto ' if s.auto else ''}{s.model_type}{tail}")
+        return out
+
+
+_ABSENT = object()
+
+
+def _derived(d: tuple[str | None, str]) -> str:
+    count, element = d
+    if count is None:
+        return schema_text(element)
+    return f"[{schema_text(element)} for i < {schema_text(count)}]"
+
+
+def config_class_of(model_type: str) -> type[PreTrainedConfig] | None:
+    return CONFIG_MAPPING[model_type] if model_type in CONFIG_MAPPING else None
+
+
+def type_names() -> dict[str, list[str]]:
+    """{config class: model types that mean it}."""
+    out: dict[str, list[str]] = {}
+    for t in CONFIG_MAPPING:
+        out.setdefault(CONFIG_MAPPING[t].__name__, []).append(t)
+    return out
