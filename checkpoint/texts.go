@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -39,7 +38,7 @@ func checkTexts(v *validation) error {
 		for _, d := range dups {
 			p := diag.New(diag.DuplicateName, "the name %s is there twice in one object", diag.Name(d.Name))
 			p.File, p.Offset = name, diag.At(d.Offset)
-			p.Cause, p.Fix = "the file was edited by hand or by a faulty tool", fmt.Sprintf("keep one of the two: Python takes the last")
+			p.Cause, p.Fix = "the file was edited by hand or by a faulty tool", "keep one of the two: Python takes the last"
 			v.add(p)
 		}
 	}

@@ -28,10 +28,10 @@ type ValidateOptions struct {
 	// Base is the base model of an adapter: a directory, or a model name that is
 	// looked up in the local Hugging Face cache. "" leaves the fit unchecked.
 	Base string
-	// Progress is called with the bytes of tensors read so far, after every block
-	// of at most 4 MiB, from the goroutine that called Validate. Only Values reads
-	// tensors.
-	Progress func(bytes int64)
+	// Progress is called with the bytes read so far and in all, after every block
+	// of a few MiB, from the goroutine that called Validate. Only Values reads more
+	// than headers.
+	Progress func(done, total int64)
 }
 
 // A check looks at one thing. It adds problems to v.r.Report and what it learnt
@@ -59,9 +59,12 @@ type validation struct {
 	o   *ValidateOptions
 	r   *Result
 
-	read   int64           // bytes of tensors, for Progress
+	read   int64           // bytes, for Progress
+	total  int64           // what read will be
 	unheld string          // why the tensors could not be held against a config
 	copies []hfconfig.Copy // tied weights that are stored twice
+
+	damaged []string // archives whose bytes do not have their checksum
 }
 
 func (v *validation) add(problems ...diag.Problem) { v.r.Report.Add(problems...) }
@@ -81,6 +84,9 @@ func (c *Checkpoint) Validate(ctx context.Context, o *ValidateOptions) (*Result,
 		Epoch:  math.NaN(),
 		Strict: o.Strict,
 	}}
+	if o.Values {
+		v.total = c.toRead()
+	}
 	for _, check := range checks {
 		if err := ctx.Err(); err != nil {
 			return nil, err

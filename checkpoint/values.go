@@ -73,7 +73,7 @@ func (v *validation) checkTensorValues(f *safetensors.File, t safetensors.Tensor
 		}
 		sum.add(count(block), done)
 		done += uint64(len(block))
-		v.progress(len(block))
+		v.progress(int64(len(block)))
 	}
 	for _, kind := range []struct {
 		code  diag.Code
@@ -181,10 +181,28 @@ func byteCounter(nan ...byte) func([]byte) found {
 	}
 }
 
-// progress tells the caller how many bytes were read in all.
-func (v *validation) progress(n int) {
-	v.read += int64(n)
+// progress tells the caller that n more bytes were read.
+func (v *validation) progress(n int64) {
+	v.read += n
 	if v.o.Progress != nil {
-		v.o.Progress(v.read)
+		v.o.Progress(v.read, max(v.read, v.total))
 	}
+}
+
+// toRead returns how many bytes the checks of values read: the tensors of types
+// that can hold NaN, and the archives of torch.save.
+func (c *Checkpoint) toRead() (n int64) {
+	for _, f := range c.openFiles() {
+		for _, t := range f.Header().Tensors {
+			if counters[t.DType] != nil {
+				n += int64(t.Bytes())
+			}
+		}
+	}
+	for name, err := range c.torch {
+		if err == nil {
+			n += c.files.files[name].size
+		}
+	}
+	return n
 }

@@ -41,7 +41,10 @@ func (c *verifyCmd) run(e *env) (int, error) {
 		results = sample
 	}
 	for i, path := range c.Paths {
+		var done func()
+		o.Progress, done = newProgress(e.stderr, path)
 		found, err := checkpoint.ValidateAll(e.ctx, path, o)
+		done()
 		if err != nil {
 			return statusFailed, fmt.Errorf("%s: %w", path, err)
 		}
