@@ -128,7 +128,7 @@ func TestKindStateAndResumption(t *testing.T) {
 		"trainer-full-best-limit2-peak2":          {full, trainer, weightsOnly, "true", 40, true, "save"},
 		"trainer-lora-all-state/checkpoint-10/":   {adapter, trainer, exact, "true", 10, true, ""},
 		"qwen2-tiny-missing":                      {full, none, checkpoint.ResumeNo, "false", -1, true, "save"},
-		"../../checkpoint/testdata/zero/z2":       {checkpoint.KindZeRO, checkpoint.StateZeRO2, "", "", -1, false, ""},
+		"../../checkpoint/testdata/zero/z2":       {checkpoint.KindZeRO, checkpoint.StateZeRO2, weightsOnly, "true", -1, false, ""},
 	} {
 		t.Run(dir, func(t *testing.T) {
 			r := validate(t, filepath.Join(real, dir), nil)

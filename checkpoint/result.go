@@ -29,6 +29,8 @@ type Result struct {
 	Complete     *bool     // whether all that a whole save writes is there; nil if that cannot be said
 	Resumable    Resumable // "" if that cannot be said
 	Reasons      []string  // why Resumable is not ResumeExact, and what the Trainer would do
+	Missing      []string  // files that exact resumption needs
+	WorldSize    int       // processes that wrote the training state; 0 if not known
 	Step         int       // -1 if not known
 	Epoch        float64   // NaN if not known
 	ModelType    string    // of config.json, "" if there is none

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,9 +9,19 @@ import (
 	"github.com/safeckpt/safeckpt/diag"
 )
 
+// A Resumption says how training can go on from a checkpoint. What the Trainer
+// does with each missing file was run with transformers 5.23.0.
+type Resumption struct {
+	Resumable Resumable
+	Reasons   []string // why Resumable is not ResumeExact, and what the Trainer would do
+	Missing   []string // files that exact resumption needs, relative to the checkpoint
+	WorldSize int      // processes that wrote the state, and that must resume it if it is ZeRO's; 0 if not known
+
+	sharded bool // the shards of ZeRO or FSDP are all there
+}
+
 // checkResume says whether the save is complete and how training can go on from
-// it. What the Trainer does with each missing file was run with transformers
-// 5.23.0: optimizer.pt and scheduler.pt count only together.
+// it.
 func checkResume(v *validation) error {
 	c, r := v.c, v.r
 	if c.trainer != nil {
@@ -19,15 +30,12 @@ func checkResume(v *validation) error {
 		r.Step = stepOf(c.dir)
 	}
 	switch c.kind {
-	case KindFull, KindAdapter:
-	case KindZeRO, KindFSDP:
-		return nil // decided where their shards are read
+	case KindFull, KindAdapter, KindZeRO, KindFSDP:
 	default:
 		return nil
 	}
-	whole := !slices.ContainsFunc(r.Report.Problems(), breaksWeights)
+	whole := !slices.ContainsFunc(r.Report.Problems(), breaksWeights) && (c.kind == KindFull || c.kind == KindAdapter)
 	if c.files.has(incompleteFile) {
-		whole = false
 		p := diag.New(diag.SaveIncomplete, "%s is here: the save was not finished", incompleteFile)
 		p.File = incompleteFile
 		p.Cause = "the process was killed while it wrote the checkpoint that SIGTERM had asked for"
@@ -35,8 +43,6 @@ func checkResume(v *validation) error {
 		v.add(p)
 	}
 	isStep := stepOf(c.dir) >= 0
-	complete := whole && (c.trainer != nil || !isStep && c.state != StateTrainer)
-	r.Complete = &complete
 	if isStep && c.trainer == nil && c.trainerErr == nil {
 		p := diag.New(diag.TrainerStateMissing, "trainer_state.json is missing: the save was most likely not finished")
 		p.File, p.Want = trainerStateFile, "the file that the Trainer writes last"
@@ -44,8 +50,16 @@ func checkResume(v *validation) error {
 		p.Fix = "resume from an earlier checkpoint-N that has it"
 		v.add(p)
 	}
-	r.Resumable, r.Reasons = c.resumable(whole)
-	if r.Resumable == ResumeExact || c.state == StateNone || !whole { // what breaks the weights has been said
+	how := c.resumption(v.ctx, whole)
+	for _, p := range r.Report.Problems() {
+		if p.Code == diag.TorchChecksum {
+			how.inexact("%s is damaged: its bytes do not have their checksum, and torch.load does not look", p.File)
+		}
+	}
+	complete := c.complete(whole, how)
+	r.Complete = &complete
+	r.Resumable, r.Reasons, r.Missing, r.WorldSize = how.Resumable, how.Reasons, how.Missing, how.WorldSize
+	if r.Resumable == ResumeExact || c.state == StateNone || !complete && r.Resumable == ResumeNo { // what breaks the weights has been said
 		return nil
 	}
 	p := diag.New(diag.ResumeInexact, "training cannot be resumed exactly: %s", strings.Join(r.Reasons, "; "))
@@ -60,7 +74,47 @@ func checkResume(v *validation) error {
 
 // breaksWeights reports whether weights with this problem cannot be trusted.
 func breaksWeights(p diag.Problem) bool {
-	return p.Severity == diag.Error && strings.ContainsAny(string(p.Code[:1]), "FHIMA") || p.Code == diag.WeightsMissing
+	return p.Severity == diag.Error && strings.ContainsAny(string(p.Code[:1]), "FHIMA") || p.Code == diag.WeightsMissing || p.Code == diag.AdapterConfigMissing
+}
+
+// Resumption returns how training can go on, from the files' structure alone:
+// the tensors are not held against the config and no checksum is taken. Validate
+// gives the same answer after all its checks.
+func (c *Checkpoint) Resumption(ctx context.Context) *Resumption {
+	return c.resumption(ctx, c.weightsWhole())
+}
+
+// Complete reports, from the files' structure alone, whether all that a whole
+// save writes is there.
+func (c *Checkpoint) Complete(ctx context.Context) bool {
+	whole := c.weightsWhole()
+	return c.complete(whole, c.resumption(ctx, whole))
+}
+
+// complete: the weights are whole, or lie in shards that are; the marker that
+// the Trainer writes last is there, and the one of an unfinished save is not.
+func (c *Checkpoint) complete(whole bool, how *Resumption) bool {
+	if c.files == nil || c.files.has(incompleteFile) {
+		return false
+	}
+	if c.kind == KindZeRO || c.kind == KindFSDP {
+		whole = how.sharded
+	}
+	isStep := stepOf(c.dir) >= 0
+	return whole && (c.trainer != nil || !isStep && c.state != StateTrainer)
+}
+
+// weightsWhole reports whether the weights' headers fit their files.
+func (c *Checkpoint) weightsWhole() bool {
+	switch c.kind {
+	case KindFull:
+		return c.model != nil && c.model.Report().Count(diag.Error) == 0
+	case KindAdapter:
+		return !slices.ContainsFunc(c.adapters, func(a *adapter) bool {
+			return a.config == nil || a.weights == nil || a.weights.file == nil
+		})
+	}
+	return false
 }
 
 // trainingStateFiles counts the kinds of state files of a single writer.
@@ -74,34 +128,11 @@ func (c *Checkpoint) trainingStateFiles() int {
 	return n
 }
 
-func (c *Checkpoint) resumable(whole bool) (Resumable, []string) {
-	if !whole {
-		return ResumeNo, []string{"the weights are not whole"}
+func (h *Resumption) inexact(format string, args ...any) {
+	h.Reasons = append(h.Reasons, fmt.Sprintf(format, args...))
+	if h.Resumable == ResumeExact {
+		h.Resumable = ResumeWeightsOnly
 	}
-	var reasons []string
-	if c.trainer == nil {
-		reasons = append(reasons, "trainer_state.json is missing or damaged, so the step is lost and the Trainer refuses to resume")
-	}
-	switch optimizer, scheduler := c.files.has(optimizerFile), c.files.has(schedulerFile); {
-	case c.state == StateZeRO1, c.state == StateZeRO2, c.state == StateZeRO3, c.state == StateFSDP:
-		// their optimizer lies in their own directories
-	case !optimizer && !scheduler:
-		reasons = append(reasons, "no optimizer.pt and no scheduler.pt: the Trainer starts with new ones, without a word")
-	case !optimizer:
-		reasons = append(reasons, "no optimizer.pt: the Trainer starts with a new optimizer and throws scheduler.pt away too, without a word")
-	case !scheduler:
-		reasons = append(reasons, "no scheduler.pt: the Trainer starts with a new scheduler and throws optimizer.pt away too, without a word")
-	}
-	if len(c.files.match(rngFile)) == 0 {
-		reasons = append(reasons, "no rng_state.pth: data order and dropout will differ")
-	}
-	for _, name := range sortedKeys(c.torch) {
-		if err := c.torch[name]; err != nil && name != trainingArgsFile {
-			reasons = append(reasons, fmt.Sprintf("%s: %v", name, err))
-		}
-	}
-	if len(reasons) == 0 {
-		return ResumeExact, nil
-	}
-	return ResumeWeightsOnly, reasons
 }
+
+func (h *Resumption) lacks(names ...string) { h.Missing = append(h.Missing, names...) }
