@@ -63,8 +63,6 @@ type validation struct {
 	total  int64           // what read will be
 	unheld string          // why the tensors could not be held against a config
 	copies []hfconfig.Copy // tied weights that are stored twice
-
-	damaged []string // archives whose bytes do not have their checksum
 }
 
 func (v *validation) add(problems ...diag.Problem) { v.r.Report.Add(problems...) }
