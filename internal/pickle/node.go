@@ -3,7 +3,6 @@ package pickle
 import (
 	"math"
 	"math/big"
-	"unsafe"
 )
 
 // A node is one Python object: none{}, bool, int64, *big.Int, float64, string,
@@ -56,18 +55,6 @@ type object struct {
 	elems  []node // APPENDS on it: subclasses of list
 	pid    bool   // a persistent id that nobody claimed; args holds the id
 }
-
-// Memory that the nodes take, with what Go's allocator and interfaces add.
-const (
-	slotCost   = int(unsafe.Sizeof(node(nil)))
-	growCost   = 3 * slotCost // an element of a growing slice: old and new exist at once
-	scalarCost = 16
-	seqCost    = 64
-	dictCost   = 96
-	keyCost    = 96
-	globalCost = 80
-	objectCost = 144
-)
 
 // fewKeys is how many keys are found faster without an index.
 const fewKeys = 8

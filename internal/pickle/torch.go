@@ -87,8 +87,6 @@ func (d *decoder) torchStorage(id node) (node, error) {
 	return s, nil
 }
 
-const storageCost = 144 // with its entry in the map of storages
-
 func (d *decoder) viewOfStorage(s *Storage, view node) error {
 	if view == node(none{}) {
 		return nil
@@ -170,8 +168,6 @@ func (d *decoder) tensor(args []node, dtype DType, metadata []node) (node, error
 	d.releaseArg(args[3])
 	return t, nil
 }
-
-const tensorCost = 64
 
 // ints returns the elements of a list or tuple of ints, if it is one of at most
 // maxDims+1.

@@ -325,9 +325,17 @@ func (a *Archive) locate(e *Entry) (Span, error) {
 
 // Data returns where the bytes of an uncompressed member are.
 func (a *Archive) Data(e *Entry) (Span, error) {
-	if e.Compressed {
-		return Span{}, &Error{Entry: e.Name, Offset: e.HeaderOffset, Err: ErrCompressed,
-			Message: fmt.Sprintf("member %s is compressed (%d bytes that expand to %d); torch stores members uncompressed", entryName(e.Name), e.Size, e.Uncompressed)}
+	if err := e.stored(); err != nil {
+		return Span{}, err
 	}
 	return a.locate(e)
+}
+
+// stored returns an error if the member is compressed.
+func (e *Entry) stored() error {
+	if !e.Compressed {
+		return nil
+	}
+	return &Error{Entry: e.Name, Offset: e.HeaderOffset, Err: ErrCompressed,
+		Message: fmt.Sprintf("member %s is compressed (%d bytes that expand to %d); torch stores members uncompressed", entryName(e.Name), e.Size, e.Uncompressed)}
 }

@@ -60,24 +60,32 @@ func (a *Archive) loadLegacy(ctx context.Context, o *pickle.Options) (*Contents,
 	if err != nil {
 		return nil, a.cut(err, "the system information")
 	}
-	c := &Contents{a: a, spans: make(map[string]Span)}
+	c := &Contents{a: a}
 	if c.Document, err = pickle.Read(ctx, a.r, info.End, a.size, o); err != nil {
 		return nil, a.cut(err, "the pickled object")
 	}
-	keys, err := pickle.Read(ctx, a.r, c.End, a.size, o)
+	list := *o
+	list.MaxMemory /= 4 // a key takes far less than its storage
+	keys, err := pickle.Read(ctx, a.r, c.End, a.size, &list)
 	if err != nil {
 		return nil, a.cut(err, "the list of storages")
 	}
 	return c, c.walkStorages(ctx, keys)
 }
 
+// located is a storage and where its bytes are, 0 if not yet found.
+type located struct {
+	storage *pickle.Storage
+	offset  int64
+}
+
 // walkStorages finds the storages, which follow in the order of the list, each
 // after its number of elements.
 func (c *Contents) walkStorages(ctx context.Context, list *pickle.Document) error {
-	byKey := make(map[string]*pickle.Storage, len(c.Storages))
+	c.found = make(map[string]located, len(c.Storages))
 	var want int64 // bytes of the storages not yet found, with their counts
 	for _, s := range c.Storages {
-		byKey[s.Key] = s
+		c.found[s.Key] = located{storage: s}
 		// The sum of hostile sizes may overflow; it only serves a message.
 		want += 8 + s.Bytes()
 	}
@@ -91,8 +99,8 @@ func (c *Contents) walkStorages(ctx context.Context, list *pickle.Document) erro
 			return ctx.Err()
 		}
 		key, err := v.Text()
-		s := byKey[key]
-		if _, twice := c.spans[key]; err != nil || s == nil || twice {
+		s := c.found[key].storage
+		if err != nil || s == nil || c.found[key].offset != 0 {
 			return malformed(c.End, key, "the list of storages holds %s, which the pickle does not name, or twice", v.Describe())
 		}
 		if c.a.size-at-8 < s.Bytes() {
@@ -108,12 +116,12 @@ func (c *Contents) walkStorages(ctx context.Context, list *pickle.Document) erro
 			return &Error{Entry: key, Offset: at, Err: ErrStorage,
 				Message: fmt.Sprintf("storage %s has %d elements, but the pickle says %d", entryName(key), n, s.Numel)}
 		}
-		c.spans[key] = Span{at + 8, s.Bytes()}
+		c.found[key] = located{s, at + 8}
 		at += 8 + s.Bytes()
 		want -= 8 + s.Bytes()
 	}
 	for _, s := range c.Storages {
-		if _, ok := c.spans[s.Key]; !ok {
+		if c.found[s.Key].offset == 0 {
 			return &Error{Entry: s.Key, Offset: c.End, Missing: s.Bytes(), Err: ErrStorage,
 				Message: fmt.Sprintf("the pickle names the storage %s, which is not in the list of storages", entryName(s.Key))}
 		}

@@ -22,7 +22,7 @@ type Contents struct {
 	Version   int  // of the archive; 0 if Legacy or not said
 
 	a     *Archive
-	spans map[string]Span // Legacy: where each storage is
+	found map[string]located // Legacy: the storages by key
 }
 
 // Load reads the pickle and holds the storages that it names against the
@@ -119,25 +119,17 @@ func (c *Contents) entry(s *pickle.Storage) (*Entry, error) {
 			Message: fmt.Sprintf("the pickle names the storage %s, which is not in the archive", entryName(name))}
 	}
 	if e.Uncompressed < s.Bytes() {
-		return nil, shortStorage(name, e.HeaderOffset, e.Uncompressed, s)
+		return nil, &Error{Entry: name, Offset: e.HeaderOffset, Missing: s.Bytes() - e.Uncompressed, Err: ErrStorage,
+			Message: fmt.Sprintf("storage %s has %d bytes, but the pickle says %d elements of %v, %d bytes", entryName(name), e.Uncompressed, s.Numel, s.DType, s.Bytes())}
 	}
-	return e, nil
-}
-
-func shortStorage(name string, offset, has int64, s *pickle.Storage) error {
-	return &Error{Entry: name, Offset: offset, Missing: s.Bytes() - has, Err: ErrStorage,
-		Message: fmt.Sprintf("storage %s has %d bytes, but the pickle says %d elements of %v, %d bytes", entryName(name), has, s.Numel, s.DType, s.Bytes())}
+	return e, e.stored()
 }
 
 // Storage returns where the bytes of a storage of this file are. In a zip
 // archive that takes reading the member's header.
 func (c *Contents) Storage(s *pickle.Storage) (Span, error) {
-	if c.spans != nil {
-		span, ok := c.spans[s.Key]
-		if !ok {
-			return Span{}, &Error{Entry: s.Key, Message: "storage of another file", Err: ErrStorage}
-		}
-		return span, nil
+	if c.a.Format == Legacy {
+		return Span{c.found[s.Key].offset, s.Bytes()}, nil
 	}
 	e, err := c.entry(s)
 	if err != nil {
