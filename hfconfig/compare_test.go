@@ -106,16 +106,6 @@ type damage struct {
 	content bool // no error
 }
 
-func entryOf(t *testing.T, id string) *golden {
-	for _, g := range goldens(t) {
-		if g.ID == id {
-			return &g
-		}
-	}
-	t.Fatalf("no golden entry %s", id)
-	return nil
-}
-
 func rename(held map[string][]uint64, f func(string) string) {
 	for _, name := range slices.Collect(maps.Keys(held)) {
 		shape := held[name]
@@ -205,7 +195,7 @@ var damages = []damage{
 func TestCompareDamage(t *testing.T) {
 	for _, d := range damages {
 		t.Run(d.name, func(t *testing.T) {
-			g := entryOf(t, d.config)
+			g := readGolden(t, "testdata/golden/"+d.config+".json.gz")
 			c, err := hfconfig.Parse(g.Config)
 			require.NoError(t, err)
 			x, err := hfconfig.Builtin().Expect(c, nil)

@@ -44,18 +44,21 @@ func goldens(tb testing.TB) []golden {
 	known := hfconfig.Builtin().ModelTypes()
 	var out []golden
 	for _, name := range files {
-		f, err := os.Open(name)
-		require.NoError(tb, err)
-		z, err := gzip.NewReader(f)
-		require.NoError(tb, err)
-		var g golden
-		require.NoError(tb, json.NewDecoder(z).Decode(&g))
-		require.NoError(tb, f.Close())
-		if slices.Contains(known, g.ModelType) {
+		if g := readGolden(tb, name); slices.Contains(known, g.ModelType) {
 			out = append(out, g)
 		}
 	}
 	return out
+}
+
+func readGolden(tb testing.TB, name string) (g golden) {
+	f, err := os.Open(name)
+	require.NoError(tb, err)
+	z, err := gzip.NewReader(f)
+	require.NoError(tb, err)
+	require.NoError(tb, json.NewDecoder(z).Decode(&g))
+	require.NoError(tb, f.Close())
+	return g
 }
 
 func TestGolden(t *testing.T) {

@@ -43,13 +43,13 @@ class Result:
 
 def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bool], seeds: list[dict]) -> tuple[Result, list[dict]]:
     """Returns the result and the proof draws: config as drawn, config.json as written, and what transformers saves."""
-    res, started = Result(name, module), time.time()
+    res, started = Result(name, module), time.process_time()
 
     def late(*_: object) -> None:
         raise Late
 
-    signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds * 2)
+    signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds * 2)
     draws: list[dict] = []
     try:
         _generate(res, draws, seconds, started, may_use, seeds)
@@ -58,8 +58,8 @@ def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bo
     except Exception as e:
         res.reason = f"{type(e).__name__}: {str(e)[:200]}"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        res.seconds = round(time.time() - started, 1)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        res.seconds = round(time.process_time() - started, 1)
     return res, draws
 
 
@@ -83,7 +83,7 @@ def _generate(res: Result, draws: list[dict], seconds: float, started: float, ma
     s, r = _subject(res, may_use, seeds)
     res.model_type, res.config_class = s.config_class.model_type, s.config_class.__name__
     samples: list[Traced] = []
-    spent = lambda: time.time() - started
+    spent = lambda: time.process_time() - started
     for turn in range(FIRST):
         seen = s.draw(r, turn)
         if seen is not None:
@@ -110,42 +110,47 @@ def _generate(res: Result, draws: list[dict], seconds: float, started: float, ma
             relearn = True
             continue
         streak += 1
-        if streak >= min(30, max(8, len(s.sampler.discrete()))):
+        if streak >= min(24, max(8, len(s.sampler.discrete()))):
             break
     if schema is None or relearn:
         schema = Learner(samples, Recorder.guards, Recorder.bounds).learn()
-    good = 0
+    agreed = streak >= 8
+    if not agreed:
+        res.reason = "; ".join(bad[:3])
     seen_draws = [x.flat for x in samples]
     r = random.Random(f"{res.name} proof")
-    tries = 0
-    while len(draws) < PROOFS and tries < 2 * PROOFS:
-        tries += 1
-        seen = s.draw(r, r.randrange(1000) if tries % 2 else None)
-        if seen is None:
-            continue
-        wrong = differences(schema, seen)
-        good += not wrong
-        if wrong and not res.reason:
-            res.reason = "; ".join(wrong[:3])
-        draws.append(_proof(s, seen, r))
-        seen_draws.append(seen.flat)
+    for tries in range(2 * PROOFS):
+        if len(draws) == PROOFS:
+            break
+        draw = _proof(s, r, r.randrange(1000) if tries % 2 else None)
+        if draw is not None:
+            seen_draws.append(draw.pop("flat"))
+            draws.append(draw)
     res.samples, res.problems = len(samples), schema.problems[:6]
     res.schema = dataclasses.asdict(schema)
     res.default, res.undeclared, res.arguments, res.aliases = s.default, sorted(s.sampler.undeclared), s.arguments, s.aliases
     res.frozen, res.drawn, res.rejected = s.frozen(seen_draws), s.drawn, s.rejected
     res.prefix = s.cls.base_model_prefix or ""
     res.tolerate = samples[0].observed.tolerate
-    res.status = "learned" if good == len(draws) == PROOFS else "partly"
+    res.status = "learned" if agreed and len(draws) == PROOFS else "partly"
     if res.status == "partly" and not res.reason:
         res.reason = "; ".join(schema.problems[:2]) or f"{len(draws)} draws accepted"
 
 
-def _proof(s: Subject, seen: Traced, r: random.Random) -> dict:
-    """One draw without symbols. Of the keys that have their default, half are left out of the raw config."""
-    flat = seen.flat
+def _proof(s: Subject, r: random.Random, turn: int | None) -> dict | None:
+    """One fresh draw built without symbols. Of the keys that have their default, half are left out of the raw config."""
+    flat = s.propose(r, turn)
+    built = s.try_real(flat)
+    if built is None:
+        s.rejected += 1
+        seen = s.repair(flat, r)
+        built = s.try_real(seen.flat) if seen is not None else None
+        if built is None:
+            return None
+        flat = seen.flat
+    observed, written = built
     kept = {k for k, v in flat.items() if repr(v) != repr(s.default[k]) or r.random() < 0.5}
-    keys, arguments = s._split(flat)
-    observed, written = s.real(flat)
+    keys, arguments = s.split(flat)
     raw: dict[str, Any] = {"model_type": s.config_class.model_type}
     for k, v in keys.items():
         if k in s.sampler.undeclared and v is None or k not in kept:
@@ -156,7 +161,7 @@ def _proof(s: Subject, seen: Traced, r: random.Random) -> dict:
             at = at.setdefault(p, {})
         at[last] = v
     _sub_types(raw, s.base)
-    return {"class": s.name, "arguments": arguments, "raw": raw, "written": written, "native": observed.native, "save": observed.save, "ties": observed.ties}
+    return {"flat": flat, "class": s.name, "arguments": arguments, "raw": raw, "written": written, "native": observed.native, "save": observed.save, "ties": observed.ties}
 
 
 def _sub_types(raw: dict, base: Any) -> None:

@@ -7,15 +7,19 @@ import torch
 import torch.nn as nn
 import transformers
 from torch.overrides import TorchFunctionMode
+from torch.utils._device import _device_constructors
 
 from .symbols import Sym, expr, paused
 
 _FACTORIES = {"empty", "zeros", "ones", "randn", "rand", "full", "normal"}
 _NEW = {"new_empty", "new_zeros", "new_ones", "new_full"}
 _SHAPE = torch.Tensor.shape
+_CONSTRUCTORS = _device_constructors()
 
 
 class RecordShapes(TorchFunctionMode):
+    """Also puts every tensor on the meta device, as torch.device("meta") does at twice the cost."""
+
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
@@ -28,6 +32,8 @@ class RecordShapes(TorchFunctionMode):
                 return out
             n = args[1] if len(args) > 1 else kwargs.get("dim")
             return shape if n is None else shape[n]
+        if func in _CONSTRUCTORS and kwargs.get("device") is None:
+            kwargs = {**kwargs, "device": "meta"}
         with paused():
             out = func(*args, **kwargs)
             if isinstance(out, torch.Tensor) and (name in _FACTORIES or name in _NEW):

@@ -86,7 +86,7 @@ class Subject:
 
     # ---- building
 
-    def _split(self, flat: Flat) -> tuple[Flat, Flat]:
+    def split(self, flat: Flat) -> tuple[Flat, Flat]:
         arguments = {k: v for k, v in flat.items() if k in self.arguments and k not in self._config_keys()}
         return {k: v for k, v in flat.items() if k not in arguments}, {k: v for k, v in arguments.items() if v != self.arguments[k]}
 
@@ -95,7 +95,7 @@ class Subject:
 
     def real(self, flat: Flat, only: set[str] | None = None) -> tuple[observe.Observed, dict]:
         """Builds the model of a draw without symbols; returns what it saves and the config.json it writes."""
-        keys, arguments = self._split(flat)
+        keys, arguments = self.split(flat)
         config = build(self.config_class, self.base, keys, False, self.sampler.undeclared, only=only)
         with observe.fresh_calls(), torch.device("meta"):
             model = self.cls(config, **arguments)
@@ -105,7 +105,7 @@ class Subject:
 
     def trace(self, flat: Flat) -> Traced:
         patch_modules()
-        keys, arguments = self._split(flat)
+        keys, arguments = self.split(flat)
         Recorder.on = True
         Asked.read.clear()
         try:
@@ -114,7 +114,7 @@ class Subject:
             for path, c in observe.configs_within(config):
                 c.__dict__["_label_key"] = f"{path}.num_labels" if path else "num_labels"
             with observe.fresh_calls():
-                with shapes.RecordShapes(), torch.device("meta"):
+                with shapes.RecordShapes():
                     model = self.cls(config, **{k: wrap(v, k) for k, v in arguments.items()})
                 Recorder.on = False
                 seen = observe.Observer(model, config, self.may_use).run()
@@ -154,8 +154,8 @@ class Subject:
 
     # ---- drawing
 
-    def draw(self, r: random.Random, turn: int | None) -> Traced | None:
-        """A draw that the constructor accepts. With turn, one discrete key in turn is flipped."""
+    def propose(self, r: random.Random, turn: int | None) -> Flat:
+        """A draw that the constructor may refuse. With turn, one discrete key in turn is flipped."""
         discrete = self.sampler.discrete()
         flip = discrete[turn % len(discrete)] if turn is not None and discrete and turn % 3 else None
         flat = self.sampler.draw(r, flip)
@@ -163,15 +163,27 @@ class Subject:
             if n > 3 and len(self.accepted[k]) < 2 and r.random() < 0.8:
                 flat[k] = self.default[k]
         self.drawn += 1
+        return flat
+
+    def draw(self, r: random.Random, turn: int | None) -> Traced | None:
+        """A draw that the constructor accepts."""
+        flat = self.propose(r, turn)
         seen = self._try(flat)
         if seen is None:
             self.rejected += 1
-            seen = self._repair(flat, r)
+            seen = self.repair(flat, r)
         if seen is not None:
             self.last = seen
             for k, v in seen.flat.items():
                 self.accepted[k].add(repr(v))
         return seen
+
+    def try_real(self, flat: Flat) -> tuple[observe.Observed, dict] | None:
+        try:
+            return self.real(flat)
+        except Exception as e:
+            self.errors[f"{type(e).__name__}: {str(e)[:160]}"] += 1
+            return None
 
     def _try(self, flat: Flat) -> Traced | None:
         try:
@@ -180,7 +192,7 @@ class Subject:
             self.errors[f"{type(e).__name__}: {str(e)[:160]}"] += 1
             return None
 
-    def _repair(self, flat: Flat, r: random.Random) -> Traced | None:
+    def repair(self, flat: Flat, r: random.Random) -> Traced | None:
         seen = self.last or self._try(self.default)
         if seen is None:
             return None

@@ -404,10 +404,15 @@ STAND_INS: dict[str, Any] = {
 }
 _math = _Math("math")
 _done: set[str] = set()
+_known = 0
 
 
 def patch_modules() -> None:
     """Puts the stand-ins into the modeling and configuration modules loaded so far."""
+    global _known
+    if len(sys.modules) == _known:
+        return
+    _known = len(sys.modules)
     for name, module in list(sys.modules.items()):
         if name in _done or not name.startswith("transformers.models.") or ".auto." in name:
             continue
