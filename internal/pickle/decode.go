@@ -86,6 +86,7 @@ type decoder struct {
 	fetched map[uint64]struct{}
 	memoize uint64 // the next index for MEMOIZE
 	args    *seq   // of the call that a rule evaluates
+	frame   int64  // the end of the last frame
 
 	storages   map[string]*Storage
 	order      []*Storage
@@ -107,6 +108,9 @@ func (d *decoder) read(begin int64) (node, error) {
 		if d.ins.op == opStop {
 			if len(d.stack) != 1 || len(d.marks) != 0 {
 				return nil, d.syntax("%d values and %d marks at the end, want one value", len(d.stack), len(d.marks))
+			}
+			if d.frame > d.in.pos {
+				return nil, d.syntax("a frame ends %d bytes after the pickle", d.frame-d.in.pos)
 			}
 			return d.stack[0], nil
 		}
@@ -234,6 +238,7 @@ func (d *decoder) step() error {
 		if ins.arg > uint64(d.in.left()) {
 			return d.in.truncated("frame of %d bytes, but only %d are left", ins.arg, d.in.left())
 		}
+		d.frame = d.in.pos + int64(ins.arg)
 		return nil
 
 	case opNone:

@@ -98,6 +98,7 @@ func TestMalformed(t *testing.T) {
 		{"string length", "X\xff\xff\xff\xff.", ErrTruncated, "BINUNICODE of 4294967295 bytes, but only 1 are left"},
 		{"bytes length", "\x8e\xff\xff\xff\xff\xff\xff\xff\xff.", ErrTruncated, "BINBYTES8 of 18446744073709551615 bytes"},
 		{"frame", "\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7fN.", ErrTruncated, "frame of"},
+		{"frame past the end", "\x80\x04\x95\x06\x00\x00\x00\x00\x00\x00\x00N.xxxx", ErrSyntax, "a frame ends 4 bytes after the pickle"},
 		{"bytes as text", "c_codecs\nencode\nX\x02\x00\x00\x00\xc4\x80X\x06\x00\x00\x00latin1\x86R.", ErrSyntax, "character U+0100 in bytes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
