@@ -237,7 +237,7 @@ class Sampler:
         if isinstance(d, str):
             if "int" in k.types and r.random() < 0.4:
                 return r.choice([5, 6, 7, 9])
-            seen = sorted(self.strings.get(k.name, ())) or (_ACTIVATIONS if k.last.endswith(("_act", "activation", "activation_function")) else [])
+            seen = sorted(self.strings.get(k.name, ())) + (_ACTIVATIONS if k.last.endswith(("_act", "activation", "activation_function")) else [])
             return r.choice(seen) if seen and r.random() < 0.35 else default
         if isinstance(d, list) and d:
             return self._list(k, d, r, lengths)
