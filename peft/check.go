@@ -20,6 +20,7 @@ type check struct {
 	used    map[*entry]bool              // accounted for
 	unsure  bool                         // some names could not be held against the base
 	layers  map[layerID]bool             // that the file holds something for
+	absent  map[string]string            // by stack: the layers that it holds nothing for, in words
 	depth   map[string]int               // of the base: the highest layer of each stack
 	res     *Result
 }

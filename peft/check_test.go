@@ -167,7 +167,7 @@ func TestExplained(t *testing.T) {
 		"rank_pattern_sorted":      {"has rank 4", `rank_pattern "[qv]_proj" gives 6`, `"self_attn.q_proj"`, "sorts the keys"},
 		"vocab_resized_lora_embed": {"grown by 5 tokens, from 128 to 133", "resize_token_embeddings(133)"},
 		"extra_layer":              {"layers end at 2", "more layers"},
-		"shallow_adapter":          {"nothing for layer 2", "fewer layers"},
+		"shallow_adapter":          {"nothing for layers 2 of model.layers", "fewer layers"},
 		"zero3_empty":              {"ZeRO-3", "42 of 42", "merge-zero"},
 		"no_target_modules":        {"q_proj v_proj", "leaves out 15 of 21"},
 		"targets_regex_in_list":    {"plain text"},
@@ -430,4 +430,11 @@ func TestQuantizedBase(t *testing.T) {
 		require.Empty(t, r.Report.Problems(), name)
 		require.Equal(t, 21, r.Complete)
 	}
+}
+
+func TestRanges(t *testing.T) {
+	of := func(set ...int) func(int) bool { return func(n int) bool { return slices.Contains(set, n) } }
+	require.Equal(t, "0, 2-4, 7", ranges(7, of(0, 2, 3, 4, 7)))
+	require.Equal(t, "0-1", ranges(1, of(0, 1, 2)))
+	require.Empty(t, ranges(3, of()))
 }

@@ -2,6 +2,8 @@ package peft
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/safeckpt/safeckpt/diag"
 )
@@ -36,8 +38,8 @@ func (k *check) missing(m *module, absent []want, have int) {
 	}
 }
 
-// layersWithout says which layer of the base the file holds nothing for, if the
-// module belongs to such a one; else "".
+// layersWithout says which layers of the base the file holds nothing for, if the
+// module belongs to one of them; else "".
 func (k *check) layersWithout(path string) string {
 	stem, layer, _, ok := cutLayer(path)
 	if !ok {
@@ -50,9 +52,34 @@ func (k *check) layersWithout(path string) string {
 				k.layers[layerID{s, l}] = true
 			}
 		}
+		k.absent = make(map[string]string)
 	}
-	if k.layers[layerID{stem, layer}] {
+	last, known := k.lastLayer(stem)
+	if k.layers[layerID{stem, layer}] || !known || last > maxReplicated {
 		return ""
 	}
-	return fmt.Sprintf("layer %d of %s", layer, diag.Name(stem))
+	text, done := k.absent[stem]
+	if !done {
+		text = fmt.Sprintf("layers %s of %s", ranges(last, func(n int) bool { return !k.layers[layerID{stem, n}] }), diag.Name(stem))
+		k.absent[stem] = text
+	}
+	return text
+}
+
+// ranges lists the numbers up to last for which in holds: "2, 5-9".
+func ranges(last int, in func(int) bool) string {
+	var parts []string
+	for n := 0; n <= last; n++ {
+		start := n
+		for in(n) && n <= last {
+			n++
+		}
+		switch {
+		case n == start+1:
+			parts = append(parts, strconv.Itoa(start))
+		case n > start:
+			parts = append(parts, fmt.Sprintf("%d-%d", start, n-1))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
