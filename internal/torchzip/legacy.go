@@ -9,23 +9,24 @@ import (
 )
 
 const (
-	pickleProto     = 0x80
-	legacyMagic     = "119547037146038801333356" // 0x1950a86a20f9469cfc6c
-	legacyVersion   = 1001
-	maxLegacyHeader = 1 << 20 // magic, version and sys_info; really some 140 bytes
+	pickleProto   = 0x80
+	legacyMagic   = "119547037146038801333356" // 0x1950a86a20f9469cfc6c
+	legacyVersion = 1001
+	maxMagic      = 64 // bytes of a pickle of the magic number
 )
 
 // legacyMagic reads the pickle that such a file begins with and returns where it
 // ends.
 func (a *Archive) legacyMagic(ctx context.Context) (int64, error) {
-	doc, err := pickle.Read(ctx, a.r, 0, min(a.size, maxLegacyHeader), nil)
+	doc, err := pickle.Read(ctx, a.r, 0, min(a.size, maxMagic), nil)
 	if err == nil {
 		if magic, err := doc.Root.Big(); err == nil && magic.String() == legacyMagic {
 			return doc.End, nil
 		}
-		return 0, &Error{Message: "a pickle, but not one that torch.save wrote: no magic number", Err: ErrNotTorch}
+	} else if a.size <= maxMagic || !errors.Is(err, pickle.ErrTruncated) {
+		return 0, a.cut(err, "the magic number")
 	}
-	return 0, a.cut(err, "the magic number")
+	return 0, &Error{Message: "a pickle, but not one that torch.save wrote: no magic number", Err: ErrNotTorch}
 }
 
 // cut turns the error that a pickle ends with the input into one that says so of
@@ -48,7 +49,7 @@ func (a *Archive) loadLegacy(ctx context.Context, o *pickle.Options) (*Contents,
 		return nil, err
 	}
 	small := *o
-	small.MaxMemory = maxLegacyHeader
+	small.MaxMemory = 1 << 20
 	version, err := pickle.Read(ctx, a.r, at, a.size, &small)
 	if err != nil {
 		return nil, a.cut(err, "the protocol version")
