@@ -6,7 +6,6 @@ const (
 	HintNoNumpy      Code = "N002"
 	HintNameLikePath Code = "N003"
 	HintNameCase     Code = "N004"
-	HintCopy         Code = "N005"
 )
 
 var hintCodes = []Info{
@@ -22,7 +21,4 @@ var hintCodes = []Info{
 	{HintNameCase, Note, "tensor names differ only in case", "tensor names differ only in case",
 		"Two names are one where case does not count: unpacked to files on Windows or macOS, one tensor replaces the other.",
 		"1 of 12 tensor names differ from another only in case, first: Head.weight and head.weight", ""},
-	{HintCopy, Note, "tensors that need a copy", "files have tensors that need a copy",
-		"Tensors do not begin on a multiple of their element's size in the file, so that they cannot be viewed in a mapping.",
-		"3 of 12 tensors cannot be viewed without a copy, first: b", "safetensors 0.8.0 tensor.rs, prepare"},
 }

@@ -8,30 +8,10 @@ import (
 )
 
 // Hints returns notes about an accepted header that are not part of its report:
-// dtypes that torch or numpy cannot load, tensors that cannot be viewed without a
-// copy, and names that mean trouble where they become file names. Each says how
-// many tensors it concerns and names one.
+// dtypes that torch or numpy cannot load, and names that mean trouble where they
+// become file names. Each says how many tensors it concerns and names one.
 func Hints(h *Header) []diag.Problem {
-	var hints []diag.Problem
-	hints = append(hints, dtypeHints(h)...)
-	hints = append(hints, nameHints(h)...)
-
-	copies, first := 0, (*TensorInfo)(nil)
-	for i := range h.Tensors {
-		if t := &h.Tensors[i]; !h.Viewable(t) {
-			if copies++; first == nil {
-				first = t
-			}
-		}
-	}
-	if first != nil {
-		p := diag.New(diag.HintCopy, "%d of %d tensors cannot be viewed without a copy, first: %s", copies, len(h.Tensors), diag.Name(first.Name))
-		p.Tensor, p.Offset = first.Name, diag.At(h.DataStart()+int64(first.Begin))
-		p.Cause = "the header is not padded, or the tensors are not ordered by element size"
-		p.Fix = "save the file again with a writer that pads and orders, as the reference does"
-		hints = append(hints, p)
-	}
-	return hints
+	return append(dtypeHints(h), nameHints(h)...)
 }
 
 // Viewable reports whether a tensor of the header begins on a multiple of its

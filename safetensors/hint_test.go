@@ -44,15 +44,14 @@ func TestHints(t *testing.T) {
 	}
 }
 
-func TestHintCopy(t *testing.T) {
+func TestViewable(t *testing.T) {
 	h := &safetensors.Header{Length: 8, Tensors: []safetensors.TensorInfo{
 		{Name: "a", DType: safetensors.U8, Shape: []uint64{3}, End: 3},
 		{Name: "b", DType: safetensors.F32, Shape: []uint64{1}, Begin: 3, End: 7},
-		{Name: "c", DType: safetensors.F32, Shape: []uint64{1}, Begin: 7, End: 11},
+		{Name: "c", DType: safetensors.F32, Shape: []uint64{1}, Begin: 8, End: 12},
 		{Name: "d", DType: safetensors.F64, Shape: []uint64{0}, Begin: 11, End: 11},
 	}}
-	hints := safetensors.Hints(h)
-	require.Len(t, hints, 1)
-	require.Equal(t, "2 of 4 tensors cannot be viewed without a copy, first: b", hints[0].Message)
-	require.EqualValues(t, 16+3, *hints[0].Offset)
+	for i, want := range []bool{true, false, true, true} {
+		require.Equal(t, want, h.Viewable(&h.Tensors[i]), h.Tensors[i].Name)
+	}
 }

@@ -122,7 +122,10 @@ func inspectFile(name string) (*inspected, error) {
 	}
 	defer f.Close()
 	h := f.Header()
-	out.HeaderBytes, out.Metadata, out.report, out.size = h.Length, h.Metadata, f.Report(), f.Size()
+	out.HeaderBytes, out.Metadata, out.size = h.Length, h.Metadata, f.Size()
+	out.report = &diag.Report{}
+	out.report.Merge("", f.Report())
+	out.report.Add(safetensors.Hints(h)...)
 	out.Tensors = make([]inspectedTensor, len(h.Tensors))
 	for i, t := range h.Tensors {
 		shape := t.Shape
