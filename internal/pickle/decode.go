@@ -21,9 +21,9 @@ type Options struct {
 	MaxMemory int64
 }
 
-// DefaultMaxMemory suffices for some 50,000 tensors with their names. What Go's
-// garbage collector needs comes on top: up to half as much.
-const DefaultMaxMemory = 40 << 20
+// DefaultMaxMemory suffices for some 40,000 tensors with their names. What Go's
+// garbage collector needs comes on top: up to as much again.
+const DefaultMaxMemory = 32 << 20
 
 // A Document is a pickle that has been read.
 type Document struct {

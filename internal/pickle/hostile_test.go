@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"runtime"
 	"runtime/metrics"
 	"strings"
 	"testing"
@@ -203,6 +204,7 @@ func (r *repeated) ReadAt(p []byte, off int64) (int, error) {
 // peak returns how far the heap grows, garbage included, while fn runs.
 func peak(fn func()) int64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	runtime.GC()
 	metrics.Read(sample)
 	before := int64(sample[0].Value.Uint64())
 	done, result := make(chan struct{}), make(chan int64)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -24,6 +25,7 @@ type input struct {
 	window   []byte // bytes at [base, base+len(window))
 	base     int64
 	buf      []byte
+	scratch  []byte // for what is longer than the window
 }
 
 // An instruction is one opcode. If the opcode carries data, the length of the
@@ -90,7 +92,7 @@ func (in *input) take(n int) ([]byte, error) {
 
 // line returns the text up to the next newline, valid until the next call.
 func (in *input) line() ([]byte, error) {
-	var long []byte // what of the line lay in earlier windows
+	in.scratch = in.scratch[:0] // what of the line lay in earlier windows
 	for {
 		at := in.pos - in.base
 		if at < 0 || at >= int64(len(in.window)) {
@@ -105,15 +107,16 @@ func (in *input) line() ([]byte, error) {
 		rest := in.window[at:]
 		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
 			in.pos += int64(i) + 1
-			if long == nil {
+			if len(in.scratch) == 0 {
 				return rest[:i], nil
 			}
-			return append(long, rest[:i]...), nil
+			in.scratch = append(in.scratch, rest[:i]...)
+			return in.scratch, nil
 		}
-		if len(long)+len(rest) > maxLine {
+		if len(in.scratch)+len(rest) > maxLine {
 			return nil, &Error{Offset: in.pos, Message: fmt.Sprintf("line of text longer than %d bytes", maxLine), Err: ErrLimit}
 		}
-		long = append(long, rest...)
+		in.scratch = append(in.scratch, rest...)
 		in.pos += int64(len(rest))
 	}
 }
@@ -124,7 +127,8 @@ func (in *input) data(n int) ([]byte, error) {
 	if n <= windowSize {
 		return in.take(n)
 	}
-	p := make([]byte, n)
+	p := slices.Grow(in.scratch[:0], n)[:n]
+	in.scratch = p
 	got, err := in.r.ReadAt(p, in.pos)
 	if got < n {
 		return nil, in.readError(err, n-got)

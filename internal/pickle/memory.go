@@ -28,7 +28,7 @@ const (
 	memoCost   = 96 // an entry of fetched and one of memo
 	tensorCost = 64
 	// storageCost includes the entry in the map of storages.
-	storageCost = 144
+	storageCost = 208
 )
 
 // charge accounts for memory before it is allocated. But for release nothing is

@@ -2,7 +2,6 @@ package torchzip
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -127,31 +126,38 @@ func (a *Archive) readEnd64(loc []byte, at int64) (*directoryEnd, int64, error) 
 	return &directoryEnd{count: int64(count), size: int64(size), offset: int64(offset)}, int64(start), nil
 }
 
-// entryCost is what an entry takes in memory, but for its name.
-const entryCost = 96*2 + 80
+// entryCost is what an entry takes in memory, but for its name: in the slice and
+// in the index.
+const entryCost = 2 * 64
 
 // readDirectory reads the entries and checks that they do not overlap.
 func (a *Archive) readDirectory(ctx context.Context, end *directoryEnd) error {
-	budget := a.budget(16 << 20)
-	in := bufio.NewReaderSize(io.NewSectionReader(a.r, end.offset, end.size), 32<<10)
-	a.byName = make(map[string]int32)
+	budget := a.budget(12<<20) - end.count*entryCost
+	tooMany := func() error {
+		return &Error{Offset: end.offset, Message: fmt.Sprintf("a directory of %d entries needs more memory than allowed", end.count), Err: ErrLimit}
+	}
+	if budget < 0 {
+		return tooMany()
+	}
+	a.Entries = make([]Entry, 0, end.count)
+	in := &directoryReader{a: a, in: bufio.NewReaderSize(io.NewSectionReader(a.r, end.offset, end.size), 32<<10)}
 	left := end.size
 	for i := range end.count {
 		if i%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		e, n, err := a.readEntry(in, end.offset+end.size-left, left)
+		e, n, err := in.entry(end.offset+end.size-left, left)
 		if err != nil {
 			return err
 		}
 		left -= n
-		if budget -= entryCost + int64(len(e.Name)); budget < 0 {
-			return &Error{Offset: end.offset, Message: fmt.Sprintf("a directory of %d entries needs more memory than allowed", end.count), Err: ErrLimit}
+		if budget -= int64(len(e.Name)); budget < 0 {
+			return tooMany()
 		}
 		if i == 0 {
 			end.firstName = e.Name
 		}
-		a.Entries = append(a.Entries, *e)
+		a.Entries = append(a.Entries, e)
 	}
 	if left != 0 {
 		return malformed(end.offset+end.size-left, "", "%d bytes after the last entry of the directory", left)
@@ -161,6 +167,7 @@ func (a *Archive) readDirectory(ctx context.Context, end *directoryEnd) error {
 
 // order sorts the entries by offset and holds them against each other.
 func (a *Archive) order(directory int64) error {
+	a.byName = make(map[string]int32, len(a.Entries))
 	slices.SortFunc(a.Entries, func(x, y Entry) int { return cmp.Compare(x.HeaderOffset, y.HeaderOffset) })
 	for i := range a.Entries {
 		e := &a.Entries[i]
@@ -186,41 +193,57 @@ func (a *Archive) order(directory int64) error {
 	return nil
 }
 
-// readEntry reads the entry at the offset; left is how long the rest of the
-// directory is. It returns the entry's length too.
-func (a *Archive) readEntry(in *bufio.Reader, at, left int64) (*Entry, int64, error) {
-	var rec [directoryLen]byte
+// directoryReader reads the entries of a directory one after another.
+type directoryReader struct {
+	a    *Archive
+	in   *bufio.Reader
+	head [directoryLen]byte
+	rest []byte // name, extra field and comment of an entry
+}
+
+// entry reads the entry at the offset; left is how long the rest of the directory
+// is. It returns the entry's length too.
+func (d *directoryReader) entry(at, left int64) (e Entry, length int64, err error) {
 	if left < directoryLen {
-		return nil, 0, malformed(at, "", "the directory ends inside an entry")
+		return e, 0, malformed(at, "", "the directory ends inside an entry")
 	}
-	if err := a.readDirectoryBytes(in, rec[:], at); err != nil {
-		return nil, 0, err
+	if err := d.read(d.head[:], at); err != nil {
+		return e, 0, err
 	}
-	if string(rec[:4]) != signatureDirectory {
-		return nil, 0, malformed(at, "", "no directory entry at byte %d", at)
+	head := d.head[:]
+	if string(head[:4]) != signatureDirectory {
+		return e, 0, malformed(at, "", "no directory entry at byte %d", at)
 	}
-	nameLen, extraLen, commentLen := int(le.Uint16(rec[28:])), int(le.Uint16(rec[30:])), int(le.Uint16(rec[32:]))
-	length := int64(directoryLen + nameLen + extraLen + commentLen)
+	nameLen, extraLen, commentLen := int(le.Uint16(head[28:])), int(le.Uint16(head[30:])), int(le.Uint16(head[32:]))
+	length = int64(directoryLen + nameLen + extraLen + commentLen)
 	if length > left {
-		return nil, 0, malformed(at, "", "the directory ends inside an entry")
+		return e, 0, malformed(at, "", "the directory ends inside an entry")
 	}
-	rest := make([]byte, nameLen+extraLen+commentLen)
-	if err := a.readDirectoryBytes(in, rest, at+directoryLen); err != nil {
-		return nil, 0, err
+	d.rest = slices.Grow(d.rest[:0], nameLen+extraLen+commentLen)[:nameLen+extraLen+commentLen]
+	if err := d.read(d.rest, at+directoryLen); err != nil {
+		return e, 0, err
 	}
-	e := &Entry{Name: string(rest[:nameLen]), CRC: le.Uint32(rec[16:]), flags: le.Uint16(rec[8:])}
+	e = Entry{Name: string(d.rest[:nameLen]), CRC: le.Uint32(head[16:]), flags: le.Uint16(head[8:])}
 	if e.Name == "" {
-		return nil, 0, malformed(at, "", "a member of the archive has no name")
+		return e, 0, malformed(at, "", "a member of the archive has no name")
 	}
-	size, uncompressed, offset := uint64(le.Uint32(rec[20:])), uint64(le.Uint32(rec[24:])), uint64(le.Uint32(rec[42:]))
-	if !fromZip64(rest[nameLen:nameLen+extraLen], &uncompressed, &size, &offset) {
-		return nil, 0, malformed(at, e.Name, "member %s has no ZIP64 sizes", entryName(e.Name))
+	size, uncompressed, offset := uint64(le.Uint32(head[20:])), uint64(le.Uint32(head[24:])), uint64(le.Uint32(head[42:]))
+	if !fromZip64(d.rest[nameLen:nameLen+extraLen], &uncompressed, &size, &offset) {
+		return e, 0, malformed(at, e.Name, "member %s has no ZIP64 sizes", entryName(e.Name))
 	}
-	if max(size, uncompressed, offset) > math.MaxInt64 || offset > uint64(a.size) || size > uint64(a.size) {
-		return nil, 0, malformed(at, e.Name, "member %s of %d bytes at byte %d does not fit in a file of %d bytes", entryName(e.Name), size, offset, a.size)
+	if max(size, uncompressed, offset) > math.MaxInt64 || offset > uint64(d.a.size) || size > uint64(d.a.size) {
+		return e, 0, malformed(at, e.Name, "member %s of %d bytes at byte %d does not fit in a file of %d bytes", entryName(e.Name), size, offset, d.a.size)
 	}
 	e.Size, e.Uncompressed, e.HeaderOffset = int64(size), int64(uncompressed), int64(offset)
-	return e, length, e.check(le.Uint16(rec[10:]), at)
+	return e, length, e.check(le.Uint16(head[10:]), at)
+}
+
+func (d *directoryReader) read(p []byte, at int64) error {
+	n, err := io.ReadFull(d.in, p)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return readAt(d.a.r, p[n:], at+int64(n)) // says where the file ends
+	}
+	return err
 }
 
 // check judges the method and flags of an entry.
@@ -239,14 +262,6 @@ func (e *Entry) check(method uint16, at int64) error {
 		return malformed(at, e.Name, "member %s is encrypted", entryName(e.Name))
 	}
 	return nil
-}
-
-func (a *Archive) readDirectoryBytes(in io.Reader, p []byte, at int64) error {
-	n, err := io.ReadFull(in, p)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return readAt(a.r, p[n:], at+int64(n)) // says where the file ends
-	}
-	return err
 }
 
 // fromZip64 replaces sizes that do not fit in 32 bits by those of the ZIP64 extra
@@ -274,68 +289,4 @@ func fromZip64(extra []byte, sizes ...*uint64) bool {
 		*size, field = le.Uint64(field), field[8:]
 	}
 	return true
-}
-
-// locate returns where a member's bytes are, which only its local header says,
-// and holds that header against the directory.
-func (a *Archive) locate(e *Entry) (Span, error) {
-	head := make([]byte, localLen+len(e.Name))
-	if err := readAt(a.r, head, e.HeaderOffset); err != nil {
-		return Span{}, err
-	}
-	nameLen, extraLen := int64(le.Uint16(head[26:])), int64(le.Uint16(head[28:]))
-	span := Span{e.HeaderOffset + localLen + nameLen + extraLen, e.Size}
-	differ := func(what string) error {
-		return malformed(e.HeaderOffset, e.Name, "member %s: its header at byte %d and the directory differ in the %s", entryName(e.Name), e.HeaderOffset, what)
-	}
-	method := le.Uint16(head[8:])
-	flags := le.Uint16(head[6:])
-	switch {
-	case string(head[:4]) != signatureLocal:
-		return Span{}, malformed(e.HeaderOffset, e.Name, "member %s: no header at byte %d, where the directory says", entryName(e.Name), e.HeaderOffset)
-	case nameLen != int64(len(e.Name)) || !bytes.Equal(head[localLen:], []byte(e.Name)):
-		return Span{}, differ("name")
-	case (method != 0) != e.Compressed:
-		return Span{}, differ("compression")
-	case flags&(flagEncrypted|flagDescriptor) != e.flags&(flagEncrypted|flagDescriptor):
-		return Span{}, differ("flags")
-	case span.Size > e.next-span.Offset:
-		return Span{}, malformed(e.HeaderOffset, e.Name, "member %s of %d bytes at byte %d overlaps what begins at byte %d", entryName(e.Name), e.Size, span.Offset, e.next)
-	}
-	crc, size, uncompressed := le.Uint32(head[14:]), uint64(le.Uint32(head[18:])), uint64(le.Uint32(head[22:]))
-	if max(size, uncompressed) == math.MaxUint32 {
-		extra := make([]byte, extraLen)
-		if err := readAt(a.r, extra, span.Offset-extraLen); err != nil {
-			return Span{}, err
-		}
-		if !fromZip64(extra, &uncompressed, &size) {
-			return Span{}, differ("sizes")
-		}
-	}
-	// With a descriptor after the data, the header may leave these at 0.
-	late := flags&flagDescriptor != 0
-	if size != uint64(e.Size) && !(late && size == 0) || uncompressed != uint64(e.Uncompressed) && !(late && uncompressed == 0) {
-		return Span{}, differ("sizes")
-	}
-	if crc != e.CRC && !(late && crc == 0) {
-		return Span{}, differ("checksum")
-	}
-	return span, nil
-}
-
-// Data returns where the bytes of an uncompressed member are.
-func (a *Archive) Data(e *Entry) (Span, error) {
-	if err := e.stored(); err != nil {
-		return Span{}, err
-	}
-	return a.locate(e)
-}
-
-// stored returns an error if the member is compressed.
-func (e *Entry) stored() error {
-	if !e.Compressed {
-		return nil
-	}
-	return &Error{Entry: e.Name, Offset: e.HeaderOffset, Err: ErrCompressed,
-		Message: fmt.Sprintf("member %s is compressed (%d bytes that expand to %d); torch stores members uncompressed", entryName(e.Name), e.Size, e.Uncompressed)}
 }

@@ -14,8 +14,8 @@
 // package pickle), nothing is decompressed, and nothing is allocated by a length
 // that was not held against the size of the input. Members must not overlap, and
 // the two headers that a zip archive has for each must agree, so that every
-// reader sees the same bytes. Memory is limited to 16 MiB for the directory and
-// 40 MiB for the pickle, or 1/64 of the input if that is more.
+// reader sees the same bytes. Memory is limited to 12 MiB for the directory and
+// 32 MiB for the pickle, or 1/64 of the input if that is more.
 //
 // The formats are those of PyTorch 2.15, caffe2/serialize/inline_container.cc
 // and torch/serialization.py, and of PKWARE's APPNOTE 6.3.10.

@@ -34,7 +34,7 @@ func (a *Archive) truncated(ctx context.Context) error {
 		where = "it ends inside the central directory"
 	default:
 		err.Offset = at
-		err.Message = fmt.Sprintf("the zip archive has no end record, and no member of it begins at byte %d of %d", at, a.size)
+		err.Message = fmt.Sprintf("the zip archive is cut short or damaged: it has no end record, and its members cannot be followed beyond byte %d of %d", at, a.size)
 		return err
 	}
 	missing := int64(endLen)
@@ -119,7 +119,7 @@ func (w *walker) size(ctx context.Context, name string, head []byte, data int64)
 		return n, true
 	}
 	if prefix, ok := strings.CutSuffix(name, "data.pkl"); ok && data < w.a.size {
-		doc, err := pickle.Read(ctx, w.a.r, data, w.a.size, nil)
+		doc, err := pickle.Read(ctx, w.a.r, data, w.a.size, &pickle.Options{MaxMemory: w.a.budget(24 << 20)})
 		if errors.Is(err, pickle.ErrTruncated) {
 			return w.a.size - data + 1, false // at least its end is missing
 		} else if err != nil {
