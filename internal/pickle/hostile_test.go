@@ -44,7 +44,7 @@ func TestUnsafeNames(t *testing.T) {
 		require.ErrorIs(t, err, ErrUnsafe, name)
 	}
 	// Names that only look so.
-	for _, name := range []string{"osx system", "mymodule eval", "posixish x", "copyreg __newobj__", "_codecs encode", "builtins set", "builtins complex", "pathlib PosixPath", "__main__ Config", "torch.nn.modules.linear Linear", "io BytesIO", "functools partial", "x Outer.Inner"} {
+	for _, name := range []string{"osx system", "mymodule eval", "posixish x", "copyreg __newobj__", "_codecs encode", "builtins set", "builtins complex", "pathlib PosixPath", "__main__ Config", "torch.nn.modules.linear Linear", "io BytesIO", "code.model Net", "profile.configs Config", "joblib.numpy_pickle NumpyArrayWrapper", "functools partial", "x Outer.Inner"} {
 		module, attr, _ := strings.Cut(name, " ")
 		_, err := readBytes(t, []byte("\x80\x04"+short(module)+short(attr)+"\x93."))
 		require.NoError(t, err, name)

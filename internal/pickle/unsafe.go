@@ -2,23 +2,27 @@ package pickle
 
 import "strings"
 
-// unsafeModules are modules of which a checkpoint names nothing: calling them
-// is how pickles attack. Their submodules count too. Names are those of both
-// Python 2 and 3, since old protocols are translated on loading.
+// unsafeModules are modules of which a checkpoint names nothing: calling them is
+// how pickles attack. Their submodules count too. Names are those of both Python
+// 2 and 3, since old protocols are translated on loading.
 var unsafeModules = set(
 	// processes, the system, native code
-	"os", "posix", "nt", "posixpath", "ntpath", "subprocess", "_posixsubprocess", "commands", "popen2", "pty", "platform",
-	"sys", "ctypes", "_ctypes", "cffi", "mmap", "_winapi", "winreg", "_winreg",
+	"os", "posix", "nt", "posixpath", "ntpath", "subprocess", "_posixsubprocess", "sys", "ctypes", "_ctypes", "_winapi", "winreg", "_winreg",
 	// code
-	"runpy", "importlib", "imp", "pkgutil", "zipimport", "code", "codeop", "bdb", "pdb", "cProfile", "profile", "trace", "timeit",
-	"doctest", "pydoc", "ensurepip", "pip", "venv", "idlelib", "lib2to3", "marshal",
-	"numpy.testing", "numpy.f2py", "torch.hub", "torch.utils.cpp_extension", "torch.package",
+	"runpy", "importlib", "pip", "ensurepip", "idlelib", "lib2to3", "numpy.testing", "numpy.f2py", "torch.hub", "torch.utils.cpp_extension", "torch.package",
 	// pickles in pickles
-	"pickle", "_pickle", "cPickle", "shelve", "joblib",
+	"pickle", "_pickle", "cPickle", "shelve",
 	// files and the network
-	"shutil", "tempfile", "glob", "fileinput", "linecache", "socket", "_socket", "socketserver", "SocketServer", "http.client", "http.server",
-	"httplib", "urllib.request", "urllib2", "requests", "aiohttp", "asyncio", "ftplib", "telnetlib", "smtplib", "poplib", "imaplib", "nntplib",
-	"xmlrpc", "xmlrpclib", "webbrowser",
+	"shutil", "socket", "_socket", "socketserver", "SocketServer", "http.client", "http.server", "httplib", "urllib.request", "urllib2",
+	"requests", "aiohttp", "asyncio", "xmlrpc", "xmlrpclib",
+)
+
+// unsafePlain are more of them, without submodules and with names that a training
+// script's own packages may have: code.model is none of Python's.
+var unsafePlain = set(
+	"commands", "popen2", "pty", "platform", "cffi", "mmap", "imp", "pkgutil", "zipimport", "code", "codeop", "bdb", "pdb", "cProfile", "profile",
+	"trace", "timeit", "doctest", "pydoc", "venv", "marshal", "tempfile", "glob", "fileinput", "linecache", "ftplib", "telnetlib", "smtplib",
+	"poplib", "imaplib", "nntplib", "webbrowser",
 )
 
 // unsafeNames are the dangerous names of modules that also hold harmless ones.
@@ -34,6 +38,7 @@ var unsafeNames = map[string]map[string]bool{
 	"operator":       set("methodcaller", "attrgetter"),
 	"_operator":      set("methodcaller", "attrgetter"),
 	"functools":      set("reduce"),
+	"joblib":         set("load"),
 	"logging.config": set("dictConfig", "fileConfig", "listen"),
 	"uuid":           set("_get_command_stdout"),
 	"numpy":          set("load", "fromfile", "memmap", "genfromtxt", "loadtxt"),
@@ -57,23 +62,20 @@ func set(names ...string) map[string]bool {
 // may be dotted (protocol 4), which reaches any module that the named one has
 // imported: torch.serialization and os.system is os.system.
 func unsafeGlobal(module, name string) bool {
-	if inUnsafeModule(module) || unsafeIn(module, name) {
+	if unsafePlain[module] || inUnsafeModule(module) || unsafeIn(module, name) {
 		return true
 	}
 	parts := strings.Split(name, ".")
 	if len(parts) > maxDots {
 		return true
 	}
-	for i, part := range parts {
-		switch {
-		case len(parts) == 1:
-		case strings.HasPrefix(part, "__"): // __globals__, __subclasses__, __builtins__
-			return true
-		case i+1 < len(parts) && (inUnsafeModule(strings.Join(parts[i:], ".")) || unsafeIn(part, strings.Join(parts[i+1:], "."))):
+	for i, part := range parts[:len(parts)-1] {
+		rest := strings.Join(parts[i+1:], ".")
+		if strings.HasPrefix(part, "__") || unsafePlain[part] || inUnsafeModule(part+"."+rest) || unsafeIn(part, rest) {
 			return true
 		}
 	}
-	return false
+	return len(parts) > 1 && strings.HasPrefix(parts[len(parts)-1], "__") // __globals__, __subclasses__
 }
 
 // maxDots is more than any class is nested, and bounds the work below.

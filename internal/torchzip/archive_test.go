@@ -307,7 +307,8 @@ func TestTruncatedEverywhere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			data := readFile(t, "testdata/"+name)
 			inside := make(map[string]bool)
-			for n := range data {
+			step := 1 + len(data)/6000 // every byte, of all but the largest
+			for n := 0; n < len(data); n += step {
 				m := imageOf(data[:n])
 				_, _, err := openAndLoad(t, m)
 				if n == 0 {
