@@ -36,9 +36,8 @@ func (a *Arch) Classes(modelType string) []string {
 type model struct {
 	name     string
 	aliases  []string
-	prefix   string // transformers' base_model_prefix, "" if none
-	keys     map[string]*key
-	order    []*key
+	prefix   string          // transformers' base_model_prefix, "" if none
+	keys     map[string]*key // by name and by alias
 	requires []require
 	blocks   map[string]*block
 	classes  []*class

@@ -243,9 +243,6 @@ func (p *archParser) key(c *cursor) {
 	c.skip()
 	at := c.pos
 	k := &key{name: c.variable(), aliases: c.others()}
-	if p.model.keys[k.name] != nil {
-		c.fail(at, "key %s is described twice", k.name)
-	}
 	switch {
 	case c.take(":="):
 		k.always = c.expr()
@@ -263,8 +260,12 @@ func (p *archParser) key(c *cursor) {
 		}
 	}
 	c.finish()
-	p.model.keys[k.name] = k
-	p.model.order = append(p.model.order, k)
+	for _, spelling := range append([]string{k.name}, k.aliases...) {
+		if p.model.keys[spelling] != nil {
+			c.fail(at, "key %s is described twice", spelling)
+		}
+		p.model.keys[spelling] = k
+	}
 }
 
 // subConfig reads "[auto] TYPE [or self | optional | JSON object]".

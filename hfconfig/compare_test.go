@@ -141,6 +141,8 @@ var damages = []damage{
 	}, codes: []diag.Code{diag.NamesTranslated}, counts: []int{1}, content: true},
 	{name: "head", config: "qwen2-tiny", edit: func(h map[string][]uint64) { delete(h, "lm_head.weight") },
 		codes: []diag.Code{diag.TensorMissing}, counts: []int{1}, tensor: "lm_head.weight", cause: "base model without the head", fix: "tie_word_embeddings"},
+	{name: "bias", config: "qwen2-tiny", edit: func(h map[string][]uint64) { delete(h, "model.layers.1.self_attn.k_proj.bias") },
+		codes: []diag.Code{diag.TensorMissing}, counts: []int{1}, cause: "random numbers"},
 	{name: "tied", config: "qwen2-tiny-tied", edit: func(map[string][]uint64) {}, content: true},
 	{name: "tied twice", config: "qwen2-tiny-tied", edit: func(h map[string][]uint64) { h["lm_head.weight"] = h["model.embed_tokens.weight"] },
 		codes: []diag.Code{diag.TiedTwice}, counts: []int{1}, tensor: "lm_head.weight", content: true},
@@ -151,7 +153,7 @@ var damages = []damage{
 	{name: "tied neither", config: "qwen2-tiny-tied", edit: func(h map[string][]uint64) { delete(h, "model.embed_tokens.weight") },
 		codes: []diag.Code{diag.TensorMissing}, counts: []int{2}, cause: "none of them is here"},
 	{name: "text only", config: "qwen2.5-vl-7b", edit: func(h map[string][]uint64) { remove(h, "visual.") },
-		codes: []diag.Code{diag.TensorMissing}, counts: []int{390}, cause: "all 390 tensors of visual are missing"},
+		codes: []diag.Code{diag.TensorMissing}, counts: []int{390}, cause: "all of visual is missing (390 tensors)"},
 	{name: "layers lost", config: "llama-2-7b", edit: func(h map[string][]uint64) { remove(h, "layers.30.", "layers.31.") },
 		codes: []diag.Code{diag.TensorMissing}, counts: []int{18}, cause: "config.json promises 32 of model.layers, the checkpoint has the first 30"},
 	{name: "shard lost", config: "llama-2-7b", edit: func(h map[string][]uint64) { remove(h, "layers.3.", "layers.4.") },
@@ -167,6 +169,8 @@ var damages = []damage{
 	{name: "vocabulary of others", config: "qwen2-tiny", edit: func(h map[string][]uint64) {
 		h["model.embed_tokens.weight"], h["lm_head.weight"] = []uint64{64, 32}, []uint64{64, 32}
 	}, vocab: 120, codes: []diag.Code{diag.TensorShape}, counts: []int{2}, cause: "config.json and the tokenizer of 120"},
+	{name: "vocabulary in part", config: "qwen2-tiny", edit: func(h map[string][]uint64) { h["model.embed_tokens.weight"] = []uint64{128, 32} },
+		codes: []diag.Code{diag.TensorShape}, counts: []int{1}, cause: "but lm_head.weight still has 120", fix: "resize_token_embeddings"},
 	{name: "transposed", config: "qwen2-tiny", edit: func(h map[string][]uint64) { h["model.layers.0.mlp.down_proj.weight"] = []uint64{48, 32} },
 		codes: []diag.Code{diag.TensorShape}, counts: []int{1}, cause: "transposed"},
 	{name: "zero3", config: "qwen2-tiny", edit: func(h map[string][]uint64) {

@@ -12,6 +12,10 @@ import (
 // A reason is why tensors are missing or unexpected, and what to do.
 type reason struct{ cause, fix string }
 
+// lone is for a tensor that is missing by itself.
+var lone = reason{"the rest of its module is here: the file was edited, or saved by another version of the model; from_pretrained would fill it with random numbers",
+	"save the model again, or take an earlier checkpoint"}
+
 // explain reports what is missing and unexpected, with the likeliest cause.
 func (c *comparing) explain() {
 	if len(c.lacking)+len(c.foreign) == 0 {
@@ -37,9 +41,10 @@ func (c *comparing) explain() {
 		if g := c.orphans[e]; g != nil {
 			r = &reason{"the config ties " + strings.Join(g, " and ") + " to one weight, and none of them is here", "copy the missing files again, or take an earlier checkpoint"}
 		}
-		if r != nil {
-			p.Cause, p.Fix = r.cause, r.fix
+		if r == nil {
+			r = &lone
 		}
+		p.Cause, p.Fix = r.cause, r.fix
 		c.Report.Add(p)
 	}
 	for _, h := range c.foreign {
@@ -217,9 +222,9 @@ func (c *comparing) absences(lists map[string]int) map[*entry]*reason {
 			r = layersMissing(list, layers[list], lists[list])
 		case head != nil && !strings.HasPrefix(entries[0].memory(), c.m.prefix):
 			r = head
-		case len(entries) > 1:
+		default:
 			r = &reason{
-				fmt.Sprintf("all %d tensors of %s are missing: the checkpoint was saved without this part, or a shard is missing", len(entries), prefix),
+				fmt.Sprintf("all of %s is missing (%d %s): the checkpoint was saved without this part, or a shard is missing", prefix, len(entries), plural(len(entries), "tensor", "tensors")),
 				"save the whole model, or copy the missing files again",
 			}
 		}

@@ -72,20 +72,24 @@ type resize struct {
 // vocabulary looks for embeddings, and what maps back to them, whose rows differ
 // in the same way.
 func (c *comparing) vocabulary(wrong []*entry) *resize {
-	var want, got uint64
-	for _, e := range wrong {
-		if e.kind == Embedding && onlyRows(e) {
-			want, got = e.shape[0], e.held.Shape[0]
-			break
-		}
-	}
-	if want == 0 {
+	i := slices.IndexFunc(wrong, func(e *entry) bool { return e.kind == Embedding && onlyRows(e) })
+	if i < 0 {
 		return nil
 	}
+	embedding := wrong[i]
+	want, got := embedding.shape[0], embedding.held.Shape[0]
 	r := &resize{}
 	for _, e := range wrong {
 		if onlyRows(e) && e.shape[0] == want && e.held.Shape[0] == got {
 			r.entries = append(r.entries, e)
+		}
+	}
+	for i := range c.m.entries { // a head of the same shape that did not grow with it
+		e := &c.m.entries[i]
+		if e.kind == Linear && e.held != nil && slices.Equal(e.shape, embedding.shape) && slices.Equal(e.held.Shape, e.shape) {
+			r.cause = fmt.Sprintf("the vocabulary was resized to %d here, but %s still has %d", got, e.held.Name, want)
+			r.fix = fmt.Sprintf("load the model before it was resized, call resize_token_embeddings(%d) and save it whole", got)
+			return r
 		}
 	}
 	grown := "cut"

@@ -50,6 +50,7 @@ func TestBadConfigs(t *testing.T) {
 		{`{"model_type": "llama", "num_labels": "x", "architectures": ["LlamaForSequenceClassification"]}`, "num_labels", "want a whole number"},
 		{`{"model_type": "llama", "id2label": [1], "architectures": ["LlamaForSequenceClassification"]}`, "id2label", "want an object"},
 		{`{"model_type": "qwen2", "head_dim": null}`, "", "null is no number"},
+		{`{"model_type": "llava", "text_config": {"model_type": "resnet"}}`, "text_config", "a config of type resnet has no hidden_size"},
 		{`{"model_type": "qwen2_5_vl", "text_config": 3}`, "text_config", "want an object, found 3"},
 		{`{"model_type": "qwen2_5_vl", "vision_config": {"depth": "x"}}`, "vision_config.depth", "want a whole number"},
 		{`{"model_type": "qwen2_5_vl", "vision_config": {"depth": -1}}`, "vision_config.depth", "want no negative number"},
@@ -107,6 +108,7 @@ func TestKeys(t *testing.T) {
 		{`{"model_type": "llama", "architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "a"}, "num_labels": 5}`, "score.weight", []uint64{5, 4096}},
 		{`{"model_type": "qwen2_5_vl", "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}`, "language_model.layers.0.self_attn.k_proj.weight", []uint64{32, 64}},
 		{`{"model_type": "qwen2_5_vl", "hidden_size": 64, "text_config": {"hidden_size": 128}}`, "language_model.norm.weight", []uint64{128}},
+		{`{"model_type": "llava", "text_config": {"model_type": "gpt2", "n_embd": 24}}`, "multi_modal_projector.linear_2.weight", []uint64{24, 24}},
 		{`{"model_type": "qwen2_5_vl", "vision_config": {"model_type": "qwen2_5_vl", "num_hidden_layers": 1}}`, "visual.blocks.0.norm1.weight", []uint64{3584}},
 	} {
 		c, err := hfconfig.Parse([]byte(tt.config))

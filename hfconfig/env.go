@@ -27,6 +27,7 @@ type env struct {
 	model  *model
 	object map[string]any
 	path   string // of the object in config.json, "" or "text_config."
+	auto   bool   // its type was chosen by the config
 	memo   map[string]*memo
 	subs   map[string]*env
 	frame  *frame
@@ -34,9 +35,8 @@ type env struct {
 }
 
 type memo struct {
-	v    value
-	err  error
-	done bool
+	v   value
+	err error
 }
 
 func newEnv(r *Registry, m *model, object map[string]any, f *frame) *env {
@@ -55,12 +55,14 @@ func (e *env) lookup(k string) (value, error) {
 		}
 		return sub.lookup(rest)
 	}
+	if key := e.model.keys[k]; key != nil {
+		k = key.name
+	}
 	m := e.memo[k]
 	if m == nil {
 		m = &memo{err: &ConfigError{e.path + k, "its value depends on itself"}}
 		e.memo[k] = m
 		m.v, m.err = e.compute(k)
-		m.done = true
 	}
 	return m.v, m.err
 }
@@ -70,6 +72,9 @@ func (e *env) compute(name string) (value, error) {
 	if k == nil {
 		if name == "num_labels" {
 			return e.numLabels()
+		}
+		if e.auto {
+			return value{}, &ConfigError{strings.TrimSuffix(e.path, "."), fmt.Sprintf("a config of type %s has no %s, which the model needs", e.model.name, name)}
 		}
 		return value{}, fmt.Errorf("the schema of %s uses key %s and does not describe it", e.model.name, name)
 	}
@@ -173,10 +178,13 @@ func (e *env) numLabels() (value, error) {
 // sub returns the config that stands under a key, or nil if it is optional and
 // not there.
 func (e *env) sub(name string) (*env, error) {
+	k := e.model.keys[name]
+	if k != nil {
+		name = k.name
+	}
 	if s, ok := e.subs[name]; ok {
 		return s, nil
 	}
-	k := e.model.keys[name]
 	if k == nil || k.sub == nil {
 		return nil, fmt.Errorf("the schema of %s uses the sub-config %s and does not describe it", e.model.name, name)
 	}
@@ -209,7 +217,7 @@ func (e *env) sub(name string) (*env, error) {
 		return nil, err
 	}
 	s := newEnv(e.reg, m, object, e.frame)
-	s.path = path
+	s.path, s.auto = path, k.sub.auto
 	e.subs[name] = s
 	return s, nil
 }
