@@ -72,8 +72,10 @@ var groups = []struct {
 	{"M", "Models: tensors held against config.json", modelCodes},
 	{"A", "Adapters: tensors held against adapter_config.json and a base", adapterCodes},
 	{"C", "Checkpoint directories and training state", checkpointCodes},
+	{"R", "Runs: the checkpoints of one training run together", runCodes},
 	{"V", "Values", valueCodes},
 	{"N", "Hints: allowed, but trouble for some", hintCodes},
+	{"Z", "ZeRO and FSDP shards, and merging them", zeroCodes},
 }
 
 var byCode = func() map[Code]Info {
