@@ -211,6 +211,22 @@ func (t *TensorWriter) WriteAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// CopyAt copies n bytes of src, from srcOff on, to off, counted from the start of
+// the tensor. Where src is an *os.File, the kernel copies if it can. It is safe
+// for concurrent use. If src ends early the error is io.ErrUnexpectedEOF.
+func (t *TensorWriter) CopyAt(src io.ReaderAt, srcOff, n, off int64) (int64, error) {
+	if off < 0 || n < 0 || n > t.size-off {
+		return 0, fmt.Errorf("safetensors: tensor %s: %d bytes at %d do not fit its %d bytes",
+			diag.Name(t.name), n, off, t.size)
+	}
+	done, err := t.file.CopyAt(src, srcOff, n, t.start+off)
+	t.wrote(off, off+done)
+	if err != nil {
+		return done, fmt.Errorf("safetensors: tensor %s: %w", diag.Name(t.name), err)
+	}
+	return done, nil
+}
+
 // wrote adds [begin, end) to the spans.
 func (t *TensorWriter) wrote(begin, end int64) {
 	if begin == end {

@@ -1,0 +1,46 @@
+package atomicfile
+
+import (
+	"io"
+	"os"
+	"sync"
+)
+
+// copyBuffers are the blocks that CopyAt reads into where the kernel does not
+// copy.
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 1<<20); return &b }}
+
+// CopyAt writes n bytes of src from srcOff on at off. Where src is a file, the
+// kernel copies if it can. It returns how many bytes were written; fewer than n
+// come with an error, io.ErrUnexpectedEOF if src has no more. It is safe for
+// concurrent use.
+func (a *File) CopyAt(src io.ReaderAt, srcOff, n, off int64) (done int64, err error) {
+	err = a.step("copy", a.temp, func() (err error) {
+		if f, ok := src.(*os.File); ok {
+			if done, err = copyRange(a.f, off, f, srcOff, n); err != nil {
+				return err
+			}
+		}
+		buf := copyBuffers.Get().(*[]byte)
+		defer copyBuffers.Put(buf)
+		for done < n {
+			block := (*buf)[:min(n-done, int64(len(*buf)))]
+			k, err := src.ReadAt(block, srcOff+done)
+			if k < len(block) && (err == nil || err == io.EOF) {
+				err = io.ErrUnexpectedEOF
+			} else if k == len(block) {
+				err = nil
+			}
+			k, writeErr := a.f.WriteAt(block[:k], off+done)
+			done += int64(k)
+			if writeErr != nil {
+				return writeErr
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return done, err
+}
