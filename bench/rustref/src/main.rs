@@ -4,6 +4,9 @@
 //!   rustref rewrite IN OUT   reads IN and serializes what was read to OUT
 //!   rustref judge            reads files from standard input, each after its length as
 //!                            a little-endian u32; answers each with one line
+//!   rustref bench FILE       decodes FILE's header once for every line of standard
+//!                            input; answers "WALL CPU RELEASED": nanoseconds, the
+//!                            last of CPU until the decoded header is freed again
 //!
 //! The digest is that of testdata/conformance: SHA-256 over a line "t NAME DTYPE
 //! [DIMS] BEGIN END" per tensor by (begin, end, name), then a line "m KEY VALUE" per
@@ -12,7 +15,8 @@
 use safetensors::{SafeTensorError, SafeTensors};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
+use std::time::Instant;
 
 fn hex(b: &[u8]) -> String {
     b.iter().fold(String::new(), |mut s, c| {
@@ -68,13 +72,34 @@ fn judge() -> io::Result<()> {
     }
 }
 
+/// Nanoseconds of processor time that this process has taken.
+fn cpu() -> i64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: t is a timespec to write to.
+    assert_eq!(0, unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) });
+    t.tv_sec as i64 * 1_000_000_000 + t.tv_nsec as i64
+}
+
+fn bench(file: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+    for line in io::stdin().lock().lines() {
+        line?;
+        let (cpu_start, start) = (cpu(), Instant::now());
+        let header = SafeTensors::read_metadata(file)?;
+        let (wall, cpu_end) = (start.elapsed(), cpu());
+        drop(header);
+        println!("{} {} {}", wall.as_nanos(), cpu_end - cpu_start, cpu() - cpu_start);
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["digest", file] => println!("{}", verdict(&std::fs::read(file)?)),
         ["rewrite", input, output] => rewrite(input, output)?,
         ["judge"] => judge()?,
-        _ => return Err("usage: rustref digest FILE | rewrite IN OUT | judge".into()),
+        ["bench", file] => bench(&std::fs::read(file)?)?,
+        _ => return Err("usage: rustref digest FILE | rewrite IN OUT | judge | bench FILE".into()),
     }
     Ok(())
 }
