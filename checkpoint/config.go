@@ -89,16 +89,18 @@ func (v *validation) holdAgainst(x *hfconfig.Expectation) error {
 			}
 		}
 	}
-	found := x.Compare(tensors, nil)
+	lost := v.c.lost()
+	o := &hfconfig.CompareOptions{Lost: func(name string) bool { return lost[name] }}
+	found := x.Compare(tensors, o)
 	if found.Report.Has(diag.TensorShape) { // the tokenizer may tell why; it takes time to read
-		found = x.Compare(tensors, &hfconfig.CompareOptions{VocabSize: v.c.vocabSize()})
+		o.VocabSize = v.c.vocabSize()
+		found = x.Compare(tensors, o)
 	}
 	v.r.Expected, v.r.Layout = true, found.Layout.String()
 	v.copies = found.Copies
-	lost := v.c.lost()
 	for _, p := range found.Report.Problems() {
-		if p.Code == diag.TensorMissing && lost[p.Tensor] || p.Code == diag.TiedTwice && v.o.Values {
-			continue // the file it is in has been reported; the copies are compared
+		if p.Code == diag.TiedTwice && v.o.Values {
+			continue // the copies are compared
 		}
 		if p.File == "" && p.Code != diag.TensorMissing {
 			p.File = files[p.Tensor]

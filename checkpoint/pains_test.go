@@ -238,3 +238,12 @@ func TestTiedWeightLeftOutIsFine(t *testing.T) {
 	require.True(t, r.Expected)
 	require.Empty(t, byCode(r, diag.TensorMissing))
 }
+
+func TestTensorsOfAMissingShardAreToldOnce(t *testing.T) {
+	for _, shard := range []string{"model-00001-of-00004.safetensors", "model-00003-of-00004.safetensors"} {
+		r := validate(t, checkpointtest.Damaged(t, real+"/llama-tiny-tied-sharded", checkpointtest.Remove(shard)), nil)
+		require.True(t, r.Report.Has(diag.ShardMissing))
+		require.True(t, r.Expected)
+		require.Empty(t, byCode(r, diag.TensorMissing))
+	}
+}

@@ -17,6 +17,9 @@ type CompareOptions struct {
 	// VocabSize is the number of entries of the tokenizer that lies beside the
 	// weights, 0 if it is not known. It only makes messages more exact.
 	VocabSize uint64
+	// Lost reports whether a name on disk stands in a file that cannot be read, as
+	// an index knows. Such tensors are not reported missing. Nil means none.
+	Lost func(name string) bool
 }
 
 // A Comparison is what Compare finds.
@@ -162,12 +165,14 @@ func (c *comparing) ties() {
 	for _, g := range groups {
 		var first *entry
 		var members []*entry
+		lost := false
 		for _, name := range g {
 			e := byNative[name]
 			if e == nil {
 				continue
 			}
 			members = append(members, e)
+			lost = lost || c.lost(e)
 			if e.held == nil {
 				continue
 			}
@@ -182,6 +187,7 @@ func (c *comparing) ties() {
 			c.Report.Add(p)
 		}
 		switch {
+		case lost:
 		case first == nil: // from_pretrained lists them all
 			for _, e := range members {
 				e.optional = false
@@ -197,11 +203,15 @@ func (c *comparing) ties() {
 	}
 }
 
+func (c *comparing) lost(e *entry) bool {
+	return e.held == nil && c.o.Lost != nil && c.o.Lost(c.m.onDisk(e))
+}
+
 func (c *comparing) missing() {
 	for i := range c.m.entries {
 		e := &c.m.entries[i]
 		switch {
-		case e.held != nil || e.optional:
+		case e.held != nil || e.optional || c.lost(e):
 		case c.mayMiss != nil && c.mayMiss.MatchString(e.memory()):
 			c.Tolerated = append(c.Tolerated, Toleration{c.m.onDisk(e), "may be missing: the model's code sets it"})
 		default:

@@ -237,3 +237,14 @@ func TestCompareDamage(t *testing.T) {
 		})
 	}
 }
+
+func TestCompareLeavesLostTensorsOut(t *testing.T) {
+	c, held := readCheckpoint(t, filepath.Join(checkpoints, "llama-tiny-tied-sharded"))
+	x, err := hfconfig.Builtin().Expect(c, nil)
+	require.NoError(t, err)
+	lost := func(name string) bool { return name == "model.embed_tokens.weight" || name == "model.norm.weight" }
+	held = slices.DeleteFunc(held, func(i *safetensors.TensorInfo) bool { return lost(i.Name) })
+	found := x.Compare(slices.Values(held), &hfconfig.CompareOptions{Lost: lost})
+	require.Empty(t, found.Missing, "the head is tied to a tensor that is only lost")
+	require.Len(t, x.Compare(slices.Values(held), nil).Missing, 3)
+}

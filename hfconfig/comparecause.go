@@ -34,6 +34,9 @@ func (c *comparing) explain() {
 		name := c.m.onDisk(e)
 		p := diag.New(diag.TensorMissing, "%s is missing: want %s", diag.Name(name), shapeText(e.shape))
 		p.Tensor, p.Want = name, shapeText(e.shape)
+		if memory := e.memory(); memory != name {
+			p.Related = []diag.Related{{Tensor: memory, Message: "in memory it is " + diag.Name(memory)}}
+		}
 		r := all
 		if r == nil {
 			r = absent[e]
