@@ -143,6 +143,7 @@ func TestTensors(t *testing.T) {
 		{"dimensions", tensorOf(storageID(float32s, "0", 6, ""), "K\x00", "("+strings.Repeat("K\x01", 65)+"t", "("+strings.Repeat("K\x01", 65)+"t"), "tensor with 65 dimensions"},
 		{"numel", tensorOf(storageID(float32s, "0", 1<<63, ""), "K\x00", ")", ")"), "storage with key the string \"0\""},
 		{"bytes", tensorOf(storageID(float32s, "0", 1<<62, ""), "K\x00", ")", ")"), "storage 0 of 4611686018427387904 elements"},
+		{"long key", "(" + storageID(float32s, strings.Repeat("k", 200), 6, "") + strings.Replace(storageID(float32s, "k", 6, ""), short("k"), "X\xe9\x03\x00\x00"+strings.Repeat("k", 1001), 1) + "t.", "storage with key"},
 		{"two sizes", "(" + storageID(float32s, "0", 6, "") + storageID(float32s, "0", 7, "") + "t.", "storage 0 has 28 bytes here and 24 bytes elsewhere"},
 		{"two types", "(" + storageID(float32s, "0", 6, "") + storageID("torch\nIntStorage", "0", 6, "") + "t.", ""},
 	} {
@@ -257,6 +258,9 @@ func TestMemoryIsBounded(t *testing.T) {
 		{"dict of numbers", repeated{head: "}K\x00", body: "NsJ\x00\x00\x00\x00", number: true, n: many, tail: "Ns."}, ErrLimit},
 		{"the same key", repeated{head: "}", body: "K\x01Ns", n: many, tail: "."}, ErrLimit},
 		{"sets of a list", repeated{head: "c__builtin__\nset\nq\x00](" + strings.Repeat("N", 100_000) + "eq\x010h\x000", body: "h\x00h\x01\x85R0", n: many, tail: "N."}, ErrLimit},
+		{"a long key set again and again", repeated{head: text + "q\x000}", body: "h\x00Ns", n: many, tail: "."}, ErrLimit},
+		{"copies of copies", repeated{head: "ctorch\nSize\nq\x000" + strings.Repeat("h\x00", 100_000) + "(" + strings.Repeat("N", 100_000) + "t", body: "\x85R", n: 100_000, tail: "."}, ErrLimit},
+		{"calls with copies", repeated{head: "ctorch\nSize\nq\x000ccollections\nOrderedDict\nq\x010(}" + strings.Repeat("N", 100_000) + "tq\x020", body: "h\x01h\x00h\x02\x85RR0", n: many, tail: "N."}, ErrLimit},
 		{"tuples of the memo", repeated{head: ")q\x00", body: "0h\x00h\x00\x86q\x00", n: many, tail: "."}, ErrLimit},
 		{"calls", repeated{head: "ca\nb\nq\x000N", body: "h\x00)R\x86", n: many, tail: "."}, ErrLimit},
 		{"calls of calls", repeated{head: "ca\nb\n", body: ")R", n: many, tail: "."}, ErrLimit},

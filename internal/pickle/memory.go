@@ -41,7 +41,8 @@ func (d *decoder) charge(n int) error {
 }
 
 // release gives back what a tuple was charged for that a call has consumed, if
-// nothing else holds it. Such tuples are most of a pickle of tensors.
+// nothing else holds it. Such tuples are most of a pickle of tensors. Each was
+// made of values that the input pushed one by one, so the work stays linear.
 func (d *decoder) release(n node) {
 	if s, ok := n.(*seq); ok && s.kind == Tuple && !s.kept {
 		s.kept = true
@@ -130,7 +131,11 @@ func (d *decoder) newSeq(kind Kind, elems []node) (*seq, error) {
 }
 
 func (d *decoder) setItem(to *dict, k, v node) error {
-	if err := d.charge(keyCost); err != nil {
+	cost := keyCost
+	if s, ok := k.(string); ok {
+		cost += len(s) / 16 // the work of hashing it, even if it is set again and again
+	}
+	if err := d.charge(cost); err != nil {
 		return err
 	}
 	to.set(k, v)

@@ -70,12 +70,15 @@ func formatKey(key any) string {
 }
 
 func isIdentifier(s string) bool {
+	if s == "" || len(s) > 100 {
+		return false
+	}
 	for i, c := range s {
 		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (i == 0 || c < '0' || c > '9') {
 			return false
 		}
 	}
-	return s != "" && len(s) <= 100
+	return true
 }
 
 func quoted(s string) string {

@@ -102,12 +102,19 @@ func callSeq(kind Kind) func(*decoder, []node) (node, error) {
 		if len(args) == 0 {
 			return d.newSeq(kind, nil)
 		}
-		if from, ok := args[0].(*seq); ok && len(args) == 1 {
-			s, err := d.newSeq(kind, from.elems)
-			d.releaseArg(from)
-			return s, err
+		from, ok := args[0].(*seq)
+		if !ok || len(args) > 1 {
+			return nil, errInert
 		}
-		return nil, errInert
+		s, err := d.newSeq(kind, from.elems)
+		if err != nil {
+			return nil, err
+		}
+		// A copy that could be released would be work of any length for a few
+		// bytes of input.
+		keep(s)
+		d.releaseArg(from)
+		return s, nil
 	}
 }
 

@@ -57,7 +57,7 @@ func (d *decoder) torchStorage(id node) (node, error) {
 	key, ok1 := t.elems[2].(string)
 	location, ok2 := t.elems[3].(string)
 	numel, ok3 := t.elems[4].(int64)
-	if !ok1 || !ok2 || !ok3 || numel < 0 {
+	if !ok1 || !ok2 || !ok3 || numel < 0 || len(key) > maxName {
 		return nil, d.syntax("storage with key %s, location %s and %s elements", describe(t.elems[2]), describe(t.elems[3]), describe(t.elems[4]))
 	}
 	bytes, ok := mul(numel, class.dtype.Size())

@@ -122,7 +122,7 @@ func TestNotTorch(t *testing.T) {
 		{"start of a zip", "PK", ErrTruncated, "the zip archive is cut short: it ends between two members; the file has 2 bytes, and at least 20 are missing"},
 		{"start of a pickle", "\x80", ErrTruncated, "the file is cut short: its 1 bytes end inside the magic number"},
 		{"other zip", string(build(false, member{name: "word/document.xml", data: "<w/>"}).bytes()), ErrNotTorch, "a zip archive of 1 members without word/data.pkl: not written by torch.save"},
-		{"empty zip", string(build(false).bytes()), ErrNotTorch, "a zip archive of 0 members without"},
+		{"empty zip", string(build(false).bytes()), ErrNotTorch, "a zip archive of 0 members without data.pkl: not written by torch.save"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, _, err := openAndLoad(t, imageOf([]byte(test.data)))

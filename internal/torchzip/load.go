@@ -45,7 +45,7 @@ func (a *Archive) Load(ctx context.Context, o *pickle.Options) (*Contents, error
 	}
 	e, ok := a.Lookup(a.Prefix + "data.pkl")
 	if !ok {
-		return nil, &Error{Message: fmt.Sprintf("a zip archive of %d members without %sdata.pkl: not written by torch.save", len(a.Entries), entryName(a.Prefix)), Err: ErrNotTorch}
+		return nil, &Error{Message: fmt.Sprintf("a zip archive of %d members without %s: not written by torch.save", len(a.Entries), entryName(a.Prefix+"data.pkl")), Err: ErrNotTorch}
 	}
 	span, err := a.Data(e)
 	if err != nil {
