@@ -53,6 +53,14 @@ def learn(a: argparse.Namespace) -> None:
     print(dict(counts))
 
 
+def emit(a: argparse.Namespace) -> None:
+    """Writes schema files of all that was learned; with --prove, only of what then holds."""
+    warnings.filterwarnings("ignore")
+    from .proof import emit_proven
+
+    emit_proven(a.work, pathlib.Path(a.arch), a.only)
+
+
 def _seeds(path: str | None) -> dict[str, list[dict]]:
     """Configs per class to start from where the default one is unusable: {class: [config.json]}."""
     return json.loads(pathlib.Path(path).read_text()) if path else {}
@@ -70,6 +78,11 @@ def main() -> None:
     q.add_argument("--seed", type=int, default=0)
     q.add_argument("--seeds", help="JSON file of configs to start from")
     q.set_defaults(run=learn)
+    q = sub.add_parser("emit", help="write the schema files of all classes that the Go interpreter proves, and COVERAGE.md")
+    q.add_argument("arch", help="directory, hfconfig/arch")
+    q.add_argument("--work", default="work")
+    q.add_argument("--only", nargs="*", help="files (without .arch) to write; default all")
+    q.set_defaults(run=emit)
     a = p.parse_args()
     a.run(a)
 

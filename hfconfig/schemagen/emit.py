@@ -11,6 +11,7 @@ from . import classes
 from .configs import ConfigSection, type_names
 from .expressions import keys_of, literal, rename, schema_text
 from .layout import Line, paths, split, write
+from .tidy import tidy
 
 GENERATED = 'generated "schemagen, transformers 5.23.0"'
 
@@ -20,6 +21,7 @@ class Unit:
 
     def __init__(self, res: dict[str, Any]) -> None:
         self.res, self.name, self.module = res, res["name"], res["module"]
+        tidy(res["schema"], res["default"])
         self.rows = res["schema"]["rows"]
         self.config = classes.load(self.module, self.name).config_class
         self.model_type = self.config.model_type
@@ -44,13 +46,18 @@ def keys_in(rows: list[dict]) -> set[str]:
 
 
 class Emitter:
-    def __init__(self, results: dict[str, dict], keep: set[str]) -> None:
+    """With classes, only those and what they use are written."""
+
+    def __init__(self, results: dict[str, dict], keep: set[str], only: set[str] | None = None) -> None:
         self.units = {n: Unit(r) for n, r in results.items() if n in keep and r["schema"]}
+        self.only = only
         self.auto = classes.auto_classes()
         self.roles = classes.roles()
         self.types = type_names()
         self.dropped: dict[str, str] = {}
         self._drop_incomplete()
+        if only is not None:
+            self._reduce(only)
         self._parameters()
         self.sections = self._sections()
         self.blocks = self._block_names()
@@ -64,6 +71,15 @@ class Emitter:
             for n, missing in gone.items():
                 self.dropped[n] = f"uses {missing}, which is not known well enough"
                 del self.units[n]
+
+    def _reduce(self, only: set[str]) -> None:
+        needed, todo = set(), [n for n in only if n in self.units]
+        while todo:
+            n = todo.pop()
+            if n not in needed:
+                needed.add(n)
+                todo += [use["tag"].split(":")[2] for use in self.units[n].uses()]
+        self.units = {n: u for n, u in self.units.items() if n in needed}
 
     def _parameters(self) -> None:
         for u in self.units.values():
@@ -182,6 +198,8 @@ class Emitter:
                 args = f"({', '.join(u.params)})" if u.params else ""
                 out += ["", f"block {self.blocks[u.name]}{args}"] + self._body(u)
         for u in units:
+            if self.only is not None and u.name not in self.only:
+                continue
             if u.name in self.auto or any(u.name == n for (_, n) in self.roles):
                 roles = sorted({r for t in [s.model_type, *others] for r in self.roles.get((t, u.name), ())})
                 head = f"class {u.name}" + (f" as {', '.join(roles)}" if roles else "") + (f" prefix {u.res['prefix'] or '.'}" if u.res["prefix"] != prefix else "")

@@ -70,8 +70,7 @@ def _subject(res: Result, may_use: Callable[[str], bool], seeds: list[dict]) -> 
     for base in [None, *seeds]:
         try:
             s = Subject(res.module, res.name, may_use, base)
-            s.trace(s.default)
-            s.extend()
+            s.start()
             return s, r
         except Exception as e:
             errors.append(f"{type(e).__name__}: {str(e)[:160]}")
@@ -139,7 +138,8 @@ def _generate(res: Result, draws: list[dict], seconds: float, started: float, ma
 
 def _proof(s: Subject, r: random.Random, turn: int | None) -> dict | None:
     """One fresh draw built without symbols. Of the keys that have their default, half are left out of the raw config."""
-    flat = s.propose(r, turn)
+    flat = {**s.propose(r, turn), **s.arguments}  # what is proven is the class as it stands in a checkpoint
+    flat = {k: flat[k] for k in s.default}
     built = s.try_real(flat)
     if built is None:
         s.rejected += 1

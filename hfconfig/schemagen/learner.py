@@ -167,9 +167,12 @@ class Learner:
                 for f in _generalised(g, nvars):
                     add(f)
             for g in self.guards:
-                if _CONSTANT_INDEX.search(g) and "@" not in g:
+                if "@" not in g and (at := sorted(set(map(int, _CONSTANT_INDEX.findall(g))))):
                     for v in vs:
-                        add(_CONSTANT_INDEX.sub(f"[{v}]", g))
+                        if len(at) == 1:
+                            add(_CONSTANT_INDEX.sub(f"[{v}]", g))
+                        elif at[-1] - at[0] == 1:
+                            add(_CONSTANT_INDEX.sub(lambda m: f"[{v}]" if int(m.group(1)) == at[-1] else f"[{v}-1]", g))
             for v in vs:
                 add(f"({v}==0)")
             for v, w in itertools.combinations(vs, 2):
@@ -457,7 +460,13 @@ class Learner:
         for s, idx, p, *_ in items:
             sets[s, idx].add(int(p[1]))
         loop = self._loop(prefix, loops, sets, items)
-        if loop:
+        if loop and loop[2].isdigit():  # a fixed number: a loop only if its turns are alike
+            rows, problems = list(self.rows), list(self.problems)
+            self._grow(prefix + "{" + loop[0] + "}", loops + [loop], [(s, idx + (int(p[1]),), p[2:], tag, key) for s, idx, p, tag, key in items])
+            if len(self.problems) == len(problems):
+                return
+            self.rows, self.problems = rows, problems
+        elif loop:
             self._grow(prefix + "{" + loop[0] + "}", loops + [loop], [(s, idx + (int(p[1]),), p[2:], tag, key) for s, idx, p, tag, key in items])
             return
         by_number: dict[str, list] = defaultdict(list)
@@ -589,6 +598,8 @@ def _generalised(text: str, nvars: int, idx: tuple[int, ...] = ()) -> list[str]:
     for choice in itertools.product(LOOPS[:nvars], repeat=len(tokens)):
         names = dict(zip(tokens, choice))
         out.append(_TOKEN.sub(lambda m: names[m.group(0)], text))
+        if idx:  # a value that was made one turn earlier or later
+            out += [_TOKEN.sub(lambda m: f"({names[m.group(0)]}{o})", text) for o in ("-1", "+1")]
     if idx and not tokens:
         constants = set(map(int, _CONSTANT_INDEX.findall(text)))
         for v, n in zip(LOOPS, idx):

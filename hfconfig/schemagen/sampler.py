@@ -47,6 +47,10 @@ class Key:
         return self.name[: len(self.name) - len(self.last)]
 
     @property
+    def kind(self) -> str:
+        return next(kind for kind, pattern, _ in _SIZES if re.search(pattern, self.last))
+
+    @property
     def sample(self) -> Any:
         return self.hint if self.default is None else self.default
 

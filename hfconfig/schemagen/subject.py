@@ -139,6 +139,18 @@ class Subject:
             for p in places.get(t, ()):
                 self.read.add(p + (self.config_class.attribute_map or {}).get(name, name) if not p else p + name)
 
+    def start(self) -> None:
+        """Traces a first config: the default one with few layers and experts if that can be, else as it is."""
+        small = dict(self.default)
+        for k in self.sampler.keys:
+            group = self.sampler.lengths.get(k.name)
+            if is_int(small[k.name]) and small[k.name] > 6 and (k.kind in ("layers", "experts") or group):
+                small[k.name] = 4
+            elif isinstance(small[k.name], list) and len(small[k.name]) > 6 and group:
+                small[k.name] = small[k.name][:4]
+        self.last = self._try(small) or self.trace(self.default)
+        self.extend()
+
     def extend(self) -> None:
         """Takes undeclared keys that the constructor asked for into the draws."""
         places = defaultdict(list)
