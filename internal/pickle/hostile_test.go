@@ -242,7 +242,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		{"nested tuples", repeated{head: ")", body: "\x85", n: many, tail: "."}, ErrLimit},
 		{"marks", repeated{body: "(", n: many, tail: "."}, ErrLimit},
 		{"Nones on the stack", repeated{body: "N", n: many, tail: "."}, ErrLimit},
-		{"Nones in a list", repeated{head: "]", body: "Na", n: many, tail: "."}, ErrLimit},
+		{"Nones in a list", repeated{head: "]", body: "Na", n: 2 * many, tail: "."}, ErrLimit},
 		{"numbers in a list", repeated{head: "]", body: "J\x00\x00\x00\x7fa", n: many, tail: "."}, ErrLimit},
 		{"values pushed and dropped", repeated{body: "N0", n: many, tail: "N."}, nil},
 		{"lists made and dropped", repeated{body: "]0", n: many, tail: "N."}, ErrLimit},
