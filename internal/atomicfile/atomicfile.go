@@ -249,3 +249,9 @@ func SyncDir(dir string, opts *Options) error {
 	}
 	return a.step("syncdir", dir, func() error { return syncDir(dir) })
 }
+
+// TempName returns a name beside that of a target for a directory that will be
+// renamed to it. IsTemp recognises it.
+func TempName(target string) string {
+	return filepath.Join(filepath.Dir(filepath.Clean(target)), tempPrefix+rand.Text())
+}

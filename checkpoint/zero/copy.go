@@ -1,0 +1,187 @@
+package zero
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/safetensors"
+)
+
+// A job is a part of a tensor of the result: bytes [off, off+n) of it, or, if they
+// are converted, elements.
+type job struct {
+	t      *tensor
+	w      *safetensors.TensorWriter
+	d      safetensors.DType
+	piece  piece
+	at     int64 // in elements of the tensor
+	gather bool
+}
+
+// jobSize bounds how much one goroutine copies before it looks at ctx.
+const jobSize = 16 << 20
+
+// copyAll copies the data of all tensors, in the order of the file.
+func (m *merge) copyAll(ctx context.Context, w writer, order []safetensors.TensorInfo) error {
+	files, err := m.openSources()
+	defer files.close()
+	if err != nil {
+		return err
+	}
+	byName := make(map[string]*tensor, len(m.tensors))
+	total := int64(0)
+	for _, t := range m.tensors {
+		byName[t.name] = t
+	}
+	for i := range order {
+		total += int64(order[i].Bytes())
+	}
+	workers := m.o.Workers
+	if workers <= 0 {
+		workers = min(runtime.GOMAXPROCS(0), 8)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	jobs := make(chan job)
+	var done, read atomic.Int64
+	group.Go(func() error {
+		defer close(jobs)
+		for i := range order {
+			t := byName[order[i].Name]
+			w, err := w.Tensor(t.name)
+			if err != nil {
+				return err
+			}
+			send := func(j job) bool {
+				j.t, j.w, j.d = t, w, order[i].DType
+				select {
+				case jobs <- j:
+					return true
+				case <-ctx.Done():
+					return false
+				}
+			}
+			at := int64(0)
+			if t.stride != nil && !send(job{gather: true}) {
+				return ctx.Err()
+			}
+			for _, p := range t.pieces {
+				for p.n > 0 {
+					part := piece{p.file, p.off, min(p.n, jobSize)}
+					if !send(job{piece: part, at: at}) {
+						return ctx.Err()
+					}
+					at += part.n / t.dtype.Size()
+					p.off, p.n = p.off+part.n, p.n-part.n
+				}
+			}
+		}
+		return nil
+	})
+	for range workers {
+		group.Go(func() error {
+			c := newConverter(files)
+			for j := range jobs {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				n, err := c.run(j)
+				if err != nil {
+					return fmt.Errorf("zero: tensor %s: %w", diag.Name(j.t.name), err)
+				}
+				done.Add(n)
+				read.Add(j.piece.n)
+			}
+			return nil
+		})
+	}
+	err = m.wait(group, &done, total)
+	m.stats.Bytes, m.stats.Read = done.Load(), read.Load()
+	return err
+}
+
+// wait reports progress from the caller's goroutine.
+func (m *merge) wait(group *errgroup.Group, done *atomic.Int64, total int64) error {
+	if m.o.Progress == nil {
+		return group.Wait()
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- group.Wait() }()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			m.o.Progress(done.Load(), total)
+			return err
+		case <-tick.C:
+			m.o.Progress(done.Load(), total)
+		}
+	}
+}
+
+// sources are the open files, by their index in Shards.files; nil if not needed.
+type sources []interface {
+	io.ReaderAt
+	io.Closer
+}
+
+func (f sources) close() {
+	for _, file := range f {
+		if file != nil {
+			_ = file.Close() // it was only read
+		}
+	}
+}
+
+// openSources opens the files that tensors are read from, and makes sure that they
+// are those that were looked at.
+func (m *merge) openSources() (sources, error) {
+	files := make(sources, len(m.s.files))
+	for _, t := range m.tensors {
+		need := t.pieces
+		if t.stride != nil {
+			need = []piece{{file: t.stride.file}}
+		}
+		for _, p := range need {
+			if files[p.file] == nil {
+				f, err := m.s.openSource(p.file)
+				if err != nil {
+					return files, err
+				}
+				files[p.file] = f
+			}
+		}
+	}
+	return files, nil
+}
+
+func (s *Shards) openSource(i int) (interface {
+	io.ReaderAt
+	io.Closer
+}, error) {
+	src := s.files[i]
+	f, err := s.fsys.Open(src.name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	r, ok := f.(interface {
+		io.ReaderAt
+		io.Closer
+	})
+	if err == nil && (!ok || info.Size() != src.info.Size() || !info.ModTime().Equal(src.info.ModTime())) {
+		err = fmt.Errorf("zero: %s was changed while it was read", src.name)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return r, nil
+}
