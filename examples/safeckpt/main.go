@@ -29,6 +29,8 @@ type cli struct {
 	Verify  verifyCmd  `cmd:"" help:"Say whether checkpoints are whole and right; if not, what is wrong, why, and what to do."`
 	Inspect inspectCmd `cmd:"" help:"Show the header of a safetensors file, or of all of a directory's."`
 	Expect  expectCmd  `cmd:"" help:"Show the tensors that a config.json calls for."`
+
+	MergeZero mergeZeroCmd `cmd:"" name:"merge-zero" help:"Merge DeepSpeed ZeRO shards into safetensors."`
 }
 
 // env is what the program reads and writes.
