@@ -199,8 +199,18 @@ func (c *Checkpoint) walk() (leftovers []Leftover) {
 		}
 	}
 	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil {
 			return nil // what cannot be read is said by Open
+		}
+		if d.IsDir() {
+			if strings.HasPrefix(d.Name(), trashPrefix) {
+				if info, err := d.Info(); err == nil {
+					size, newest := treeSize(path, info)
+					leftovers = append(leftovers, Leftover{path, size, newest, "half-deleted: a deletion by safeckpt was killed", info})
+				}
+				return filepath.SkipDir
+			}
+			return nil
 		}
 		info, err := d.Info()
 		if err != nil {
