@@ -34,7 +34,7 @@ func checkKind(v *validation) error {
 	case c.kind == KindZeRO:
 		p := diag.New(diag.NeedsMerge, "no consolidated weights: they lie in DeepSpeed ZeRO shards")
 		p.Cause = "DeepSpeed saved them, with stage3_gather_16bit_weights_on_model_save off or through its own save_checkpoint"
-		p.Fix = "run the zero_to_fp32.py that lies in the directory, or resume with DeepSpeed"
+		p.Fix = "safeckpt merge-zero DIR OUT, or resume with DeepSpeed"
 		v.add(p)
 	case c.kind == KindFSDP:
 		p := diag.New(diag.NeedsMerge, "no consolidated weights: they lie in FSDP shards")

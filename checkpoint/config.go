@@ -41,7 +41,7 @@ func checkConfig(v *validation) error {
 		return nil
 	}
 	v.r.Architecture = x.Architecture
-	if c.model == nil || v.r.Tensors == 0 {
+	if c.model == nil && v.merged == nil || v.r.Tensors == 0 {
 		return nil // what is wrong with the files has been said
 	}
 	return v.holdAgainst(x)
@@ -82,6 +82,14 @@ func checkHeld(v *validation) error {
 func (v *validation) holdAgainst(x *hfconfig.Expectation) error {
 	files := make(map[string]string) // by tensor
 	tensors := func(yield func(*safetensors.TensorInfo) bool) {
+		for i := range v.merged {
+			if !yield(&v.merged[i]) {
+				return
+			}
+		}
+		if v.merged != nil {
+			return
+		}
 		for shard, info := range v.c.model.Infos() {
 			files[info.Name] = shard.Name
 			if !yield(info) {
@@ -99,8 +107,8 @@ func (v *validation) holdAgainst(x *hfconfig.Expectation) error {
 	v.r.Expected, v.r.Layout = true, found.Layout.String()
 	v.copies = found.Copies
 	for _, p := range found.Report.Problems() {
-		if p.Code == diag.TiedTwice && v.o.Values {
-			continue // the copies are compared
+		if p.Code == diag.TiedTwice && (v.o.Values || v.merged != nil) {
+			continue // the copies are compared, or made by merging
 		}
 		if p.File == "" && p.Code != diag.TensorMissing {
 			p.File = files[p.Tensor]
@@ -112,6 +120,9 @@ func (v *validation) holdAgainst(x *hfconfig.Expectation) error {
 
 // lost returns the tensors that the index puts into files that cannot be read.
 func (c *Checkpoint) lost() map[string]bool {
+	if c.model == nil {
+		return nil
+	}
 	unread := make(map[string]bool)
 	for _, s := range c.model.Files() {
 		if s.Header == nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/hfconfig"
+	"github.com/safeckpt/safeckpt/safetensors"
 )
 
 // ValidateOptions configures Validate. Nil means defaults.
@@ -42,6 +43,7 @@ type check func(v *validation) error
 var checks = []check{
 	checkKind,
 	checkWeights,
+	checkZeRO,
 	checkConfig,
 	checkAdapters,
 	checkTexts,
@@ -59,10 +61,11 @@ type validation struct {
 	o   *ValidateOptions
 	r   *Result
 
-	read   int64           // bytes, for Progress
-	total  int64           // what read will be
-	unheld string          // why the tensors could not be held against a config
-	copies []hfconfig.Copy // tied weights that are stored twice
+	read   int64                    // bytes, for Progress
+	total  int64                    // what read will be
+	unheld string                   // why the tensors could not be held against a config
+	merged []safetensors.TensorInfo // what ZeRO shards come to, nil if they are not the weights
+	copies []hfconfig.Copy          // tied weights that are stored twice
 }
 
 func (v *validation) add(problems ...diag.Problem) { v.r.Report.Add(problems...) }

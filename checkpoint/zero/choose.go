@@ -135,6 +135,10 @@ func (m *merge) hold() error {
 		p.File = path.Join(s.base, "config.json")
 		s.report.Add(p)
 	}
+	if s.IsAdapter() {
+		note("the names are those of a model under PEFT")
+		return nil
+	}
 	text, err := fs.ReadFile(s.fsys, path.Join(s.base, "config.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		note("there is no config.json")

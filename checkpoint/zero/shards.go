@@ -6,8 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/safetensors"
 )
 
 // Options configures Open. Nil means defaults.
@@ -98,6 +101,11 @@ func open(ctx context.Context, fsys fs.FS, name string, o *Options) (*Shards, er
 // Report returns what is worth knowing of a checkpoint that can be merged.
 func (s *Shards) Report() *diag.Report { return s.report }
 
+// IsAdapter reports whether the names are those of a model under PEFT.
+func (s *Shards) IsAdapter() bool {
+	return slices.ContainsFunc(s.tensors, func(t *tensor) bool { return strings.HasPrefix(t.name, "base_model.model.") })
+}
+
 // errRefused ends the reading of a checkpoint; why is in the report.
 var errRefused = errors.New("refused")
 
@@ -151,4 +159,24 @@ func (s *Shards) read(ctx context.Context, tag string) error {
 	s.tensors = plan.list
 	s.notes(plan)
 	return nil
+}
+
+// Tensors returns what Merge writes by default, in the order in which DeepSpeed's
+// script lists them. Begin and End count bytes as if they lay end to end. The error
+// is that of a tensor whose dtype safetensors does not have.
+func (s *Shards) Tensors() ([]safetensors.TensorInfo, error) {
+	m := merge{s: s, o: MergeOptions{DType: safetensors.F32}}
+	infos := make([]safetensors.TensorInfo, 0, len(s.tensors))
+	at := uint64(0)
+	for _, t := range s.tensors {
+		info, err := m.info(t)
+		if err != nil {
+			return nil, err
+		}
+		info.Begin = at
+		at += uint64(t.numel) * uint64(info.DType.Bits()) / 8
+		info.End = at
+		infos = append(infos, info)
+	}
+	return infos, nil
 }
