@@ -53,6 +53,24 @@ func TestReportOrderAndLimit(t *testing.T) {
 	var all diag.Report
 	all.Merge("checkpoint-10", &r)
 	require.Equal(t, 3, all.Count(diag.Error), "what was left out is still counted")
+	require.Equal(t, r.Omitted(), all.Omitted())
+
+	var text strings.Builder
+	require.NoError(t, all.WriteText(&text, nil))
+	require.Contains(t, text.String(), "and 1 more of code M001, which are only counted")
+}
+
+func TestOmittedKeepTheirSeverity(t *testing.T) {
+	r := diag.Report{Limit: 1}
+	for range 3 {
+		p := diag.New(diag.TensorMissing, "x")
+		p.Severity = diag.Note
+		r.Add(p)
+	}
+	var all diag.Report
+	all.Merge("", &r)
+	require.Equal(t, 3, all.Count(diag.Note))
+	require.Equal(t, 0, all.Count(diag.Error))
 }
 
 func TestReportErr(t *testing.T) {

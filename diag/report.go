@@ -19,8 +19,14 @@ type Report struct {
 
 	problems []Problem
 	kept     map[Code]int
-	omitted  map[Code]int
+	omitted  map[kind]int
 	counts   [Error + 1]int
+}
+
+// kind is what is still known of a problem that was left out.
+type kind struct {
+	code     Code
+	severity Severity
 }
 
 // Add adds problems. Beyond the limit for their code they are only counted.
@@ -30,37 +36,48 @@ func (r *Report) Add(problems ...Problem) {
 		r.kept = make(map[Code]int)
 	}
 	for _, p := range problems {
-		r.counts[p.Severity]++
 		if r.kept[p.Code] >= limit {
-			if r.omitted == nil {
-				r.omitted = make(map[Code]int)
-			}
-			r.omitted[p.Code]++
+			r.omit(kind{p.Code, p.Severity}, 1)
 			continue
 		}
+		r.counts[p.Severity]++
 		r.kept[p.Code]++
 		r.problems = append(r.problems, p)
 	}
 }
 
-// Merge adds everything that other holds, its counts of what it left out
-// included. File names are prefixed by dir and a slash unless dir is "".
+func (r *Report) omit(k kind, n int) {
+	if r.omitted == nil {
+		r.omitted = make(map[kind]int)
+	}
+	r.omitted[k] += n
+	r.counts[k.severity] += n
+}
+
+// Merge adds everything that other holds, what it only counted included. File
+// names are prefixed by dir and a slash unless dir is "".
 func (r *Report) Merge(dir string, other *Report) {
+	r.MergeFunc(other, func(p *Problem) bool {
+		if dir != "" && p.File != "" {
+			p.File = dir + "/" + p.File
+		}
+		return true
+	})
+}
+
+// MergeFunc is Merge with an edit: it may change its copy of a problem, and
+// returns whether to take it.
+func (r *Report) MergeFunc(other *Report, edit func(*Problem) bool) {
 	if other == nil {
 		return
 	}
 	for _, p := range other.Problems() {
-		if dir != "" && p.File != "" {
-			p.File = dir + "/" + p.File
+		if edit(&p) {
+			r.Add(p)
 		}
-		r.Add(p)
 	}
-	for c, n := range other.omitted {
-		if r.omitted == nil {
-			r.omitted = make(map[Code]int)
-		}
-		r.omitted[c] += n
-		r.counts[byCode[c].Severity] += n
+	for k, n := range other.omitted {
+		r.omit(k, n)
 	}
 }
 
@@ -139,10 +156,14 @@ func (r *Report) Count(s Severity) int {
 
 // Omitted returns how many problems of each code were left out, or nil.
 func (r *Report) Omitted() map[Code]int {
-	if r == nil {
+	if r == nil || len(r.omitted) == 0 {
 		return nil
 	}
-	return r.omitted
+	byCode := make(map[Code]int)
+	for k, n := range r.omitted {
+		byCode[k.code] += n
+	}
+	return byCode
 }
 
 // Has reports whether a problem of the code was added.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,8 +27,11 @@ func (r *Report) WriteText(w io.Writer, o *TextOptions) error {
 	}
 	var b strings.Builder
 	for _, g := range groupProblems(r.Problems()) {
-		g.omitted = r.Omitted()[g.problems[0].Code]
 		g.write(&b, o)
+	}
+	omitted := r.Omitted()
+	for _, c := range slices.Sorted(maps.Keys(omitted)) {
+		fmt.Fprintf(&b, "%s        and %d more of code %s, which are only counted\n", o.Indent, omitted[c], string(c))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -51,10 +55,7 @@ func (r *Report) Summary() string {
 	return s
 }
 
-type group struct {
-	problems []Problem
-	omitted  int
-}
+type group struct{ problems []Problem }
 
 // groupProblems joins neighbours in the report's order, so the worst stay first.
 func groupProblems(problems []Problem) []*group {
@@ -91,18 +92,14 @@ func (g *group) write(b *strings.Builder, o *TextOptions) {
 			fmt.Fprintf(b, "%s        %-5s %s\n", o.Indent, key, text)
 		}
 	}
-	if len(g.problems) == 1 && g.omitted == 0 {
+	if len(g.problems) == 1 {
 		fmt.Fprintf(b, "%s%s  %s%s\n", o.Indent, label, place(&p), p.Message)
 		for _, r := range p.Related {
 			line("see", place(&Problem{File: r.File, Tensor: "", Offset: r.Offset})+r.Message)
 		}
 	} else {
 		many := cmp.Or(byCode[p.Code].Many, "problems")
-		n := strconv.Itoa(len(g.problems))
-		if g.omitted > 0 {
-			n = fmt.Sprintf("%d or more (%d left out)", len(g.problems), g.omitted)
-		}
-		fmt.Fprintf(b, "%s%s  %s%s %s\n", o.Indent, label, place(&Problem{File: p.File}), n, many)
+		fmt.Fprintf(b, "%s%s  %s%d %s\n", o.Indent, label, place(&Problem{File: p.File}), len(g.problems), many)
 		if names := g.names(); len(names) > 0 {
 			const room = 6
 			shown := Templates(names)

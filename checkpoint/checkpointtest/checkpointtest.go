@@ -45,7 +45,7 @@ type Damage func(dir string) error
 func Damaged(t testing.TB, dir string, damage ...Damage) string {
 	t.Helper()
 	copied := filepath.Join(t.TempDir(), filepath.Base(dir))
-	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+	if err := copyDir(dir, copied); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range damage {
@@ -54,6 +54,37 @@ func Damaged(t testing.TB, dir string, damage ...Damage) string {
 		}
 	}
 	return copied
+}
+
+// copyDir copies what symlinks point to, as in a snapshot of the Hugging Face
+// cache: a link in the copy would lead the damage to the original.
+func copyDir(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		src, dst := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
+		info, err := os.Stat(src)
+		if err != nil {
+			return err
+		}
+		if info.IsDir() {
+			err = copyDir(src, dst)
+		} else {
+			var data []byte
+			if data, err = os.ReadFile(src); err == nil {
+				err = os.WriteFile(dst, data, 0o644)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Truncate cuts a file to a fraction of its size, as an interrupted download or
