@@ -25,6 +25,7 @@ type decoder struct {
 	h  *Header
 	at []uint32 // where the entry of each of h.Tensors stands in text
 
+	dtype    DType    // of the tensor before: most are like it
 	shapes   []uint64 // rest of the chunk that shapes are cut from
 	metadata bool     // __metadata__ was seen
 	broken   bool     // the text was not read to its end

@@ -142,8 +142,11 @@ func (d *decoder) readDType(e *entry) error {
 	if err != nil {
 		return err
 	}
-	dtype, ok := ParseDType(name)
-	e.DType = dtype
+	dtype, ok := d.dtype, true
+	if name == "" || name != dtype.String() {
+		dtype, ok = ParseDType(name)
+	}
+	d.dtype, e.DType = dtype, dtype
 	if !ok {
 		e.badDType = true
 		p := d.problem(diag.HeaderDType, at, e.Name, "%s has dtype %s, which is none of the format's", shown(e.Name), quoted(name))

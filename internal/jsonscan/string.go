@@ -1,21 +1,32 @@
 package jsonscan
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
 
-// plain marks the bytes that stand for themselves in a string.
-var plain = func() (t [256]bool) {
-	for c := range t {
-		t[c] = c >= ' ' && c != '"' && c != '\\'
-	}
-	return t
-}()
+// special returns a value whose lowest set bit, if any, is in the first of eight
+// bytes, as a little-endian number, that does not stand for itself in a string: a
+// quote, a backslash or a control character.
+func special(v uint64) uint64 {
+	const ones = 0x0101010101010101
+	quote, backslash := v^'"'*ones, v^'\\'*ones
+	return ((quote-ones)&^quote | (backslash-ones)&^backslash | (v-' '*ones)&^v) & (0x80 * ones)
+}
 
 // str reads the string at pos. It copies only what has escapes.
 func (s *Scanner) str() (string, error) {
 	s.start = s.pos
 	from := s.pos + 1
 	i := from
-	for i < len(s.data) && plain[s.data[i]] {
+	for ; i+8 <= len(s.data); i += 8 {
+		if found := special(binary.LittleEndian.Uint64(s.data[i:])); found != 0 {
+			i += bits.TrailingZeros64(found) / 8
+			break
+		}
+	}
+	for i < len(s.data) && s.data[i] != '"' && s.data[i] != '\\' && s.data[i] >= ' ' {
 		i++
 	}
 	if i < len(s.data) && s.data[i] == '"' {
