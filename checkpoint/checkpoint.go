@@ -106,7 +106,7 @@ func openDir(ctx context.Context, fsys fs.FS, o *Options) (*Checkpoint, error) {
 		return nil, err
 	}
 	c := &Checkpoint{name: o.Name, fsys: fsys, files: files, registry: o.Registry, kind: files.kind()}
-	if len(files.safetensors()) > 0 {
+	if c.kind == KindFull && len(files.safetensors()) > 0 {
 		c.model, c.modelErr = safetensors.OpenModel(fsys, o.Files)
 	}
 	c.openAdapters(o)
@@ -165,10 +165,23 @@ func (c *Checkpoint) Close() error {
 // maxText bounds the text files that are read whole.
 const maxText = 256 << 20
 
+// openRegular opens a file that has bytes: opening a named pipe would wait for a
+// writer.
+func openRegular(fsys fs.FS, name string) (fs.File, error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	}
+	return fsys.Open(name)
+}
+
 // readText reads a text file of the checkpoint. The error is fs.ErrNotExist if
 // there is none.
 func (c *Checkpoint) readText(name string) ([]byte, error) {
-	f, err := c.fsys.Open(name)
+	f, err := openRegular(c.fsys, name)
 	if err != nil {
 		return nil, err
 	}

@@ -106,15 +106,12 @@ func (v *validation) holdAgainst(x *hfconfig.Expectation) error {
 	}
 	v.r.Expected, v.r.Layout = true, found.Layout.String()
 	v.copies = found.Copies
-	for _, p := range found.Report.Problems() {
-		if p.Code == diag.TiedTwice && (v.o.Values || v.merged != nil) {
-			continue // the copies are compared, or made by merging
-		}
+	v.r.Report.MergeFunc(found.Report, func(p *diag.Problem) bool {
 		if p.File == "" && p.Code != diag.TensorMissing {
 			p.File = files[p.Tensor]
 		}
-		v.add(p)
-	}
+		return p.Code != diag.TiedTwice || !v.o.Values // else the copies are compared
+	})
 	return nil
 }
 

@@ -1,12 +1,15 @@
 package checkpoint
 
 import (
+	"fmt"
 	"io/fs"
 	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/safeckpt/safeckpt/internal/atomicfile"
 )
 
 // Kind says what holds the weights of a directory. It is told by the files in
@@ -54,6 +57,7 @@ const (
 
 var (
 	stepDir       = regexp.MustCompile(`^checkpoint-(\d+)$`)
+	modelFile     = regexp.MustCompile(`^model[-.].*safetensors(\.index.*\.json)?$`)
 	rngFile       = regexp.MustCompile(`^rng_state(_\d+)?\.pth$`)
 	binFile       = regexp.MustCompile(`^(pytorch_model([-.][^f].*)?\.bin(\.index\.json)?|consolidated\.\d+\.pth|model\.pt|.*\.ckpt)$`)
 	zeroFile      = regexp.MustCompile(`^(bf16_|fp16_)?(zero_pp_rank_\d+_)?mp_rank_\d+(_\d+)?_(model|optim)_states\.pt$`)
@@ -67,10 +71,13 @@ var (
 )
 
 // A listing is a directory read once: the files in it, and the names in its
-// sub-directories (one level).
+// sub-directories (one level). Hidden files are no part of a checkpoint (macOS
+// leaves a ._model.safetensors, editors leave locks), but for what safetensors
+// and DCP write.
 type listing struct {
 	files map[string]entry
 	dirs  map[string][]string // names of files and directories below
+	shut  map[string]error    // sub-directories that cannot be read
 }
 
 type entry struct {
@@ -81,26 +88,44 @@ type entry struct {
 // maxEntries bounds how much of a directory is looked at.
 const maxEntries = 200_000
 
+func hidden(name string) bool {
+	return strings.HasPrefix(name, ".") && !isLeftover(name)
+}
+
+func isLeftover(name string) bool {
+	return leftoverTmp.MatchString(name) || atomicfile.IsTemp(name)
+}
+
 func list(fsys fs.FS) (*listing, error) {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
 		return nil, err
 	}
-	l := &listing{files: make(map[string]entry), dirs: make(map[string][]string)}
-	for _, e := range entries[:min(len(entries), maxEntries)] {
-		info, err := fs.Stat(fsys, e.Name()) // follows symlinks, which cache snapshots consist of
+	if len(entries) > maxEntries {
+		return nil, fmt.Errorf("more than %d entries: too many for a checkpoint or a folder of runs", maxEntries)
+	}
+	l := &listing{files: make(map[string]entry), dirs: make(map[string][]string), shut: make(map[string]error)}
+	for _, e := range entries {
+		name := e.Name()
+		if hidden(name) {
+			continue
+		}
+		info, err := fs.Stat(fsys, name) // follows symlinks, which cache snapshots consist of
 		switch {
 		case err != nil:
-			l.files[e.Name()] = entry{err: err}
+			l.files[name] = entry{err: err}
 		case info.IsDir():
-			sub, _ := fs.ReadDir(fsys, e.Name())
+			sub, err := fs.ReadDir(fsys, name)
+			if err != nil {
+				l.shut[name] = err
+			}
 			names := make([]string, 0, len(sub))
 			for _, s := range sub[:min(len(sub), maxEntries)] {
 				names = append(names, s.Name())
 			}
-			l.dirs[e.Name()] = names
+			l.dirs[name] = names
 		default:
-			l.files[e.Name()] = entry{size: info.Size()}
+			l.files[name] = entry{size: info.Size()}
 		}
 	}
 	return l, nil
@@ -200,10 +225,12 @@ func (l *listing) fsdp() bool {
 
 func (l *listing) kind() Kind {
 	switch {
-	case len(l.safetensors()) > 0, len(l.match(binFile)) > 0:
+	case len(l.match(modelFile)) > 0, len(l.match(binFile)) > 0:
 		return KindFull
 	case l.has(adapterConfigFile), l.has(adapterFile), l.has(adapterBinFile), len(l.adapters()) > 0:
-		return KindAdapter
+		return KindAdapter // whatever else lies beside it, such as a value head
+	case len(l.safetensors()) > 0:
+		return KindFull
 	case len(l.zeroDirs()) > 0:
 		return KindZeRO
 	case l.fsdp():

@@ -2,9 +2,13 @@ package checkpoint
 
 import (
 	"fmt"
+	"regexp"
 
 	"github.com/safeckpt/safeckpt/diag"
 )
+
+// loaded are the files that from_pretrained, a tokenizer or the Trainer reads.
+var loaded = regexp.MustCompile(`\.(safetensors|json|pt|pth|bin|model|jinja|distcp)$|^(latest|merges\.txt|vocab\.txt)$`)
 
 // checkLeftovers names what a killed save left behind and files that cannot be
 // looked at, such as symlinks that point nowhere.
@@ -12,19 +16,27 @@ func checkLeftovers(v *validation) error {
 	if v.c.files == nil {
 		return nil
 	}
+	for _, name := range sortedKeys(v.c.files.shut) {
+		p := unreadable(name, v.c.files.shut[name])
+		v.add(p)
+	}
 	for _, name := range sortedKeys(v.c.files.files) {
 		e := v.c.files.files[name]
 		if e.err != nil {
-			p := diag.New(diag.FileUnreadable, "cannot be looked at: %v", e.err)
+			p := diag.New(diag.FileUnreadable, "cannot be looked at: %s", plainError(e.err))
 			p.File = name
 			p.Cause = "a symlink that points nowhere (an incomplete Hugging Face cache, a moved directory), or missing permissions"
 			p.Fix = "download or copy the file again"
+			if !loaded.MatchString(name) {
+				p.Severity = diag.Note // nothing that a loader would want
+			}
 			v.add(p)
+			continue
 		}
-		if leftoverTmp.MatchString(name) {
+		if isLeftover(name) {
 			p := diag.New(diag.Leftover, "%s (%s) is the temporary file of a save that was killed", name, diag.Size(uint64(e.size)))
 			p.File, p.Got = name, fmt.Sprintf("%d bytes", e.size)
-			p.Cause = "the process was killed while safetensors wrote the weights"
+			p.Cause = "the process was killed while it wrote the weights"
 			p.Fix = "delete it once no process writes here any more"
 			v.add(p)
 		}

@@ -31,7 +31,7 @@ func (c *Checkpoint) readTorchFiles(ctx context.Context) {
 // withTorchFile opens a file for fn. Where the file system cannot read at an
 // offset, the file is not looked at.
 func (c *Checkpoint) withTorchFile(name string, fn func(r io.ReaderAt, size int64) error) error {
-	f, err := c.fsys.Open(name)
+	f, err := openRegular(c.fsys, name)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (c *Checkpoint) withTorchFile(name string, fn func(r io.ReaderAt, size int6
 		return err
 	}
 	r, ok := f.(io.ReaderAt)
-	if !ok || !info.Mode().IsRegular() {
+	if !ok {
 		return nil
 	}
 	return fn(r, info.Size())
@@ -80,7 +80,7 @@ func (v *validation) checkTorchSums(name string) error {
 		if err != nil {
 			return err // it could be opened before
 		}
-		checked, err := archive.Check(v.ctx, func(n int64) { v.progress(int(n)) })
+		checked, err := archive.Check(v.ctx, v.progress)
 		if err != nil {
 			return err
 		}

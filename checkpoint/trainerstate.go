@@ -66,8 +66,9 @@ func ParseTrainerState(data []byte) (*TrainerState, error) {
 	if raw.GlobalStep == nil {
 		return nil, errors.New("want an object with global_step, found none")
 	}
+	maxSteps, _ := stepNumber("max_steps", raw.MaxSteps) // 0 if it is none; -1 means that epochs count
 	s := &TrainerState{
-		MaxSteps:     int(raw.MaxSteps),
+		MaxSteps:     maxSteps,
 		Epoch:        floatOr(raw.Epoch, math.NaN()),
 		BestMetric:   floatOr(raw.BestMetric, math.NaN()),
 		SaveSteps:    float64(raw.SaveSteps),
@@ -90,7 +91,8 @@ func ParseTrainerState(data []byte) (*TrainerState, error) {
 	for _, e := range raw.LogHistory {
 		for _, v := range []*logValue{e.Loss, e.GradNorm} {
 			if v != nil && !finite(float64(*v)) && s.FirstBadLoss < 0 {
-				s.FirstBadLoss = int(e.Step)
+				// A step that is none does not hide the loss.
+				s.FirstBadLoss, _ = stepNumber("step", e.Step)
 			}
 		}
 		if e.Loss != nil {

@@ -165,8 +165,8 @@ func Find(path string) ([]string, error) {
 		var found []string
 		for _, dir := range sortedKeys(files.dirs) {
 			sub, err := list(os.DirFS(filepath.Join(path, dir)))
-			if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-				continue // not ours to judge; it may also have gone since
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // it has gone since
 			}
 			if err != nil {
 				return nil, err

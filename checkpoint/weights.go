@@ -3,8 +3,11 @@ package checkpoint
 import (
 	"errors"
 	"io/fs"
+	"math"
+	"math/bits"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/safetensors"
@@ -45,10 +48,20 @@ func (w *weights) close() error {
 
 // unreadable tells an error of the file system.
 func unreadable(name string, err error) diag.Problem {
-	p := diag.New(diag.FileUnreadable, "cannot be read: %v", err)
-	p.File, p.Got = name, err.Error()
+	p := diag.New(diag.FileUnreadable, "cannot be read: %s", plainError(err))
+	p.File, p.Got = name, plainError(err)
 	p.Cause, p.Fix = "missing permissions, a broken symlink, or a failing disk", "look at it with: ls -lL "+diag.Name(name)
 	return p
+}
+
+// plainError leaves out the path, which the problem names, and which may hold
+// anything.
+func plainError(err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return err.Error()
 }
 
 func openLone(name string, o *Options) (*Checkpoint, error) {
@@ -73,6 +86,12 @@ func checkWeights(v *validation) error {
 		for _, s := range c.model.Files() {
 			v.count(s.Header)
 		}
+	case errors.Is(c.modelErr, safetensors.ErrNoModel):
+		p := diag.New(diag.ModelAmbiguous, "%d safetensors files are here, and none is named as a model's: %s", len(c.files.safetensors()), strings.Join(diag.Templates(c.files.safetensors()), ", "))
+		p.Want = "model.safetensors, or an index and its shards"
+		p.Cause = "they are models of their own, or shards that lost their index"
+		p.Fix = "verify the files one by one; rename the model's to model.safetensors"
+		v.add(p)
 	case c.modelErr != nil:
 		v.add(unreadable(".", c.modelErr))
 	case c.kind == KindFull && len(c.files.match(binFile)) == 0:
@@ -104,7 +123,30 @@ func (v *validation) count(h *safetensors.Header) {
 	}
 	for i := range h.Tensors {
 		v.r.Tensors++
-		v.r.Parameters += h.Tensors[i].Elements()
-		v.r.Bytes += h.Tensors[i].Bytes()
+		v.r.Parameters = addSaturated(v.r.Parameters, elements(h.Tensors[i].Shape))
+		if h.Tensors[i].End >= h.Tensors[i].Begin {
+			v.r.Bytes = addSaturated(v.r.Bytes, h.Tensors[i].Bytes())
+		}
 	}
+}
+
+// elements counts as TensorInfo.Elements does, for headers of files that were
+// refused, which may overflow.
+func elements(shape []uint64) uint64 {
+	n := uint64(1)
+	for _, d := range shape {
+		hi, lo := bits.Mul64(n, d)
+		if n = lo; hi != 0 {
+			return math.MaxUint64
+		}
+	}
+	return n
+}
+
+func addSaturated(a, b uint64) uint64 {
+	sum, carry := bits.Add64(a, b, 0)
+	if carry != 0 {
+		return math.MaxUint64
+	}
+	return sum
 }

@@ -113,7 +113,7 @@ func Markdown() string {
 			if !strings.HasPrefix(string(info.Code), g.letter) {
 				continue
 			}
-			fmt.Fprintf(&b, "\n### %s: %s (%s)\n\n%s\n", info.Code, info.Title, info.Severity, info.Text)
+			fmt.Fprintf(&b, "\n### %s: %s (%s)\n\n%s\n", string(info.Code), info.Title, info.Severity, info.Text)
 			if info.Example != "" {
 				fmt.Fprintf(&b, "\n    %s\n", info.Example)
 			}

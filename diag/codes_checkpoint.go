@@ -23,6 +23,7 @@ const (
 	NotTorchArchive      Code = "C021"
 	TorchChecksum        Code = "C022"
 	AdapterConfigMissing Code = "C023"
+	ModelAmbiguous       Code = "C024"
 )
 
 var checkpointCodes = []Info{
@@ -74,4 +75,6 @@ var checkpointCodes = []Info{
 		"optimizer.pt: archive/data/17 has CRC-32 8a1f03c2, want 03bd11aa", "PyTorch 2.15; pytorch#28858, #126952"},
 	{AdapterConfigMissing, Error, "adapter_config.json missing", "adapter configs are missing",
 		"The adapter's weights are here without the config that says their rank, scaling and targets. PEFT cannot load them.", "", "peft 0.21.2 config.py, from_pretrained"},
+	{ModelAmbiguous, Error, "no file is the model's", "directories have several files of which none is the model's",
+		"Several safetensors files lie here, without an index, and none has a name that from_pretrained looks for.", "", "transformers 5.23.0 modeling_utils.py, _get_resolved_checkpoint_files"},
 }
