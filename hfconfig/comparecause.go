@@ -2,6 +2,7 @@ package hfconfig
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,16 +122,14 @@ func (c *comparing) wrapped() *reason {
 // or "".
 func (c *comparing) extraPrefix(name string) string {
 	found := ""
-	for i := range len(name) {
-		if name[i] != '.' {
-			continue
-		}
-		_, how, ok := c.m.find(name[i+1:])
+	for prefix := range prefixes(name) {
+		n := len(prefix) + 1 // with its dot
+		_, how, ok := c.m.find(name[n:])
 		if ok && how == asIs {
-			return name[:i+1]
+			return name[:n]
 		}
 		if ok && found == "" {
-			found = name[:i+1]
+			found = name[:n]
 		}
 	}
 	return found
@@ -238,10 +237,20 @@ func (c *comparing) absences(lists map[string]int) map[*entry]*reason {
 	return out
 }
 
+// Names beyond these limits are of no model: no cause is looked for, since that
+// takes time in the square of their length.
+const (
+	maxExplained = 1000 // bytes
+	maxNested    = 64   // dots
+)
+
 // prefixes yields the names of the modules that a tensor stands in, from the
-// outermost.
-func prefixes(name string) func(func(string) bool) {
+// outermost; none for a name that is too long to be explained.
+func prefixes(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
+		if len(name) > maxExplained || strings.Count(name, ".") > maxNested {
+			return
+		}
 		for i := range len(name) {
 			if name[i] == '.' && !yield(name[:i]) {
 				return
