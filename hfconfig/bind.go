@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// bind computes the plan of a class for a config.
-func bind(e *env, c *class) (*plan, error) {
+// bind computes the plan of a class for a config that may lead to as many tensors
+// as limit says.
+func bind(e *env, c *class, limit int) (*plan, error) {
 	b := &binder{plan: &plan{}}
 	s := &scope{env: e, frame: e.frame}
 	if err := b.body(c.body, place{scope: s, layouts: allLayouts, model: e.model}, &b.plan.nodes); err != nil {
 		return nil, err
 	}
-	if err := b.plan.measure(e.frame); err != nil {
+	if err := b.plan.measure(e.frame, limit); err != nil {
 		return nil, err
 	}
 	return b.plan, nil

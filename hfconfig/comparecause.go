@@ -215,13 +215,17 @@ func (c *comparing) absences(lists map[string]int) map[*entry]*reason {
 			layers[list] = append(layers[list], i)
 		}
 	}
+	ofList := make(map[string]*reason) // once each: there may be very many layers
+	for list, missing := range layers {
+		ofList[list] = layersMissing(list, missing, lists[list])
+	}
 	head := c.headMissing()
 	out := make(map[*entry]*reason)
 	for prefix, entries := range groups {
 		var r *reason
 		switch list, _, ok := listIndex(prefix); {
 		case ok:
-			r = layersMissing(list, layers[list], lists[list])
+			r = ofList[list]
 		case head != nil && !strings.HasPrefix(entries[0].memory(), c.m.prefix):
 			r = head
 		default:

@@ -1,6 +1,8 @@
 package hfconfig_test
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -42,5 +44,52 @@ func TestCompareLongNames(t *testing.T) {
 			require.Equal(t, 2, len(got.Unexpected))
 			require.True(t, got.Report.Has(diag.TensorUnexpected))
 		})
+	}
+}
+
+func TestCompareManyLayers(t *testing.T) {
+	x := expectText(t, `{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 27000,
+		"hidden_size": 32, "vocab_size": 32, "intermediate_size": 32, "num_attention_heads": 1}`)
+	require.Greater(t, x.Len(), 240_000)
+	var wrong []*safetensors.TensorInfo
+	for tensor := range x.All(hfconfig.Save) {
+		shape := slices.Clone(tensor.Shape)
+		shape[0]++
+		wrong = append(wrong, &safetensors.TensorInfo{Name: tensor.Name, DType: safetensors.U8, Shape: shape})
+	}
+	for name, tt := range map[string]struct {
+		held             []*safetensors.TensorInfo
+		code             diag.Code
+		missing, misfits int
+	}{
+		"all layers missing":      {named("model.norm.weight", "other"), diag.TensorMissing, x.Len() - 1, 1},
+		"half the layers missing": {wrong[:len(wrong)/2], diag.TensorMissing, x.Len() - len(wrong)/2, len(wrong) / 2},
+		"all shapes of others":    {wrong, diag.TensorShape, 0, len(wrong)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			got := x.Compare(slices.Values(tt.held), nil)
+			t.Log(time.Since(start))
+			require.Less(t, time.Since(start), 20*time.Second)
+			require.Len(t, got.Missing, tt.missing)
+			require.Len(t, got.WrongShape, tt.misfits)
+			require.True(t, got.Report.Has(tt.code))
+		})
+	}
+}
+
+func TestMaxTensors(t *testing.T) {
+	c, err := hfconfig.Parse([]byte(`{"model_type": "llama", "num_hidden_layers": 100000}`))
+	require.NoError(t, err)
+	for limit, ok := range map[int]bool{0: false, 1000: false, 900_000: false, 1_000_000: true, 1 << 40: true} {
+		x, err := hfconfig.Builtin().Expect(c, &hfconfig.ExpectOptions{MaxTensors: limit})
+		if ok {
+			require.NoError(t, err)
+			require.Equal(t, 900_002, x.Len())
+			continue
+		}
+		var bad *hfconfig.ConfigError
+		require.ErrorAs(t, err, &bad)
+		require.Contains(t, bad.Message, fmt.Sprintf("more than %d tensors", cmp.Or(limit, 250_000)))
 	}
 }

@@ -34,7 +34,7 @@ func (c *comparing) shapes() {
 		case isEmpty(e):
 			p.Cause = fmt.Sprintf("%d of %d tensors are empty: the model was saved under DeepSpeed ZeRO-3 without gathering the weights", empty, len(c.held))
 			p.Fix = "merge the training shards beside it (safeckpt merge-zero DIR OUT), or save again with stage3_gather_16bit_weights_on_model_save: true"
-		case resized != nil && slices.Contains(resized.entries, e):
+		case resized != nil && resized.entries[e]:
 			p.Cause, p.Fix = resized.cause, resized.fix
 		case transposed(e):
 			p.Cause = "the matrix is transposed: it was converted from a framework or a layer that stores it the other way round"
@@ -65,7 +65,7 @@ func transposed(e *entry) bool {
 
 // A resize is a vocabulary of another size than the config's.
 type resize struct {
-	entries    []*entry
+	entries    map[*entry]bool
 	cause, fix string
 }
 
@@ -78,10 +78,10 @@ func (c *comparing) vocabulary(wrong []*entry) *resize {
 	}
 	embedding := wrong[i]
 	want, got := embedding.shape[0], embedding.held.Shape[0]
-	r := &resize{}
+	r := &resize{entries: make(map[*entry]bool)}
 	for _, e := range wrong {
 		if onlyRows(e) && e.shape[0] == want && e.held.Shape[0] == got {
-			r.entries = append(r.entries, e)
+			r.entries[e] = true
 		}
 	}
 	for i := range c.m.entries { // a head of the same shape that did not grow with it

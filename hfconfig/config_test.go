@@ -41,7 +41,7 @@ func TestBadConfigs(t *testing.T) {
 		{`{"model_type": "llama", "vocab_size": -1}`, "vocab_size", "-1 is no size"},
 		{`{"model_type": "llama", "vocab_size": 9000000000000000000}`, "vocab_size", "9000000000000000000 is no size"},
 		{`{"model_type": "llama", "num_hidden_layers": 1000000000}`, "num_hidden_layers", "no model has more than 2000000; found 1000000000"},
-		{`{"model_type": "llama", "num_hidden_layers": 1000000}`, "", "more than 2,000,000 tensors"},
+		{`{"model_type": "llama", "num_hidden_layers": 1000000}`, "", "more than 250000 tensors"},
 		{`{"model_type": "llama", "num_hidden_layers": -3}`, "num_hidden_layers", "want no negative number; found -3"},
 		{`{"model_type": "llama", "num_hidden_layers": true}`, "num_hidden_layers", "found true"},
 		{`{"model_type": "llama", "num_attention_heads": 0}`, "", "division by zero"},

@@ -8,7 +8,7 @@ import (
 
 // measure collects ties, counts the tensors and finds the layouts that differ.
 // It evaluates everything once, so that later walks cannot fail.
-func (p *plan) measure(work *frame) error {
+func (p *plan) measure(work *frame, limit int) error {
 	f := &frame{vars: make([]value, p.slots), left: work.left}
 	if err := p.collectTies(f); err != nil {
 		return err
@@ -49,8 +49,8 @@ func (p *plan) measure(work *frame) error {
 		if r.layouts.has(Hub) != r.layouts.has(Native) || r.layouts.has(Hub) && !r.native.has(Hub) {
 			hubIsNative = false
 		}
-		if rows++; rows > maxTensors || p.count > maxTensors {
-			return &ConfigError{"", "it leads to more than 2,000,000 tensors"}
+		if rows++; rows > limit || p.count > limit {
+			return &ConfigError{"", fmt.Sprintf("it leads to more than %d tensors, the limit (ExpectOptions.MaxTensors)", limit)}
 		}
 		shape, bias, err := r.size(f)
 		if err != nil || !r.layouts.has(Save) || r.optional {

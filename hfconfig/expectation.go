@@ -25,6 +25,7 @@ type Expectation struct {
 	Partial bool
 
 	plan     *plan
+	limit    int // of tensors
 	model    *model
 	class    *class
 	config   *Config
@@ -35,6 +36,17 @@ type Expectation struct {
 type ExpectOptions struct {
 	// Class is the class to expect instead of architectures[0].
 	Class string
+	// MaxTensors is how many tensors, or modules in all layouts together, a config
+	// may lead to; 0 means 250,000. The largest model known has about 75,000, expert
+	// by expert. No more than 2,000,000 are ever allowed.
+	MaxTensors int
+}
+
+func (o *ExpectOptions) maxTensors() int {
+	if o == nil || o.MaxTensors == 0 {
+		return defaultMaxTensors
+	}
+	return min(o.MaxTensors, maxTensors)
 }
 
 // Expect returns what a checkpoint of this config holds. The error matches
@@ -49,7 +61,7 @@ func (r *Registry) Expect(c *Config, o *ExpectOptions) (*Expectation, error) {
 	if q := c.Quantization(); q != "" {
 		return nil, &UnknownError{m.name, "quantized by " + q + ": what such a checkpoint holds is not known"}
 	}
-	x := &Expectation{ModelType: m.name, model: m, config: c, registry: r}
+	x := &Expectation{ModelType: m.name, model: m, config: c, registry: r, limit: o.maxTensors()}
 	name := ""
 	if a := c.Architectures(); len(a) > 0 {
 		name = a[0]
@@ -80,7 +92,7 @@ func (x *Expectation) bind(c *class) (*plan, error) {
 			return nil, &ConfigError{"", "the model needs " + q.text + ", which does not hold here"}
 		}
 	}
-	return bind(e, c)
+	return bind(e, c, x.limit)
 }
 
 // Layouts returns the layouts that differ for this model: Save, and Native and

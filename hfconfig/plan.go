@@ -8,11 +8,12 @@ import (
 
 // Limits on what one config may ask for.
 const (
-	maxTensors = 2_000_000  // Qwen3-Next-80B, expert by expert, has 74,000
-	maxWork    = 20_000_000 // steps; see frame
-	maxPlan    = 1 << 18    // statements after all blocks are put in place
-	maxUses    = 24         // blocks within blocks
-	maxDim     = 1 << 40
+	defaultMaxTensors = 250_000 // Qwen3-Next-80B, expert by expert, has 74,000
+	maxTensors        = 2_000_000
+	maxWork           = 20_000_000 // steps; see frame
+	maxPlan           = 1 << 18    // statements after all blocks are put in place
+	maxUses           = 24         // blocks within blocks
+	maxDim            = 1 << 40
 )
 
 // A plan is a class bound to a config: its statements with everything computed
