@@ -61,6 +61,9 @@ func (m *merge) choose(file bool) error {
 func (m *merge) source() string {
 	s := m.s
 	text := fmt.Sprintf("DeepSpeed ZeRO-%d, %d ranks, %s", s.Stage, s.Ranks, path.Base(s.Tag))
+	if s.FSDP {
+		text = fmt.Sprintf("torch distributed checkpoint, %d ranks, %s", s.Ranks, path.Base(s.Tag))
+	}
 	if s.Universal {
 		text = "DeepSpeed universal checkpoint, " + path.Base(s.Tag)
 	}

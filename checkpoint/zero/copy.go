@@ -3,7 +3,6 @@ package zero
 import (
 	"context"
 	"fmt"
-	"io"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -127,10 +126,7 @@ func (m *merge) wait(group *errgroup.Group, done *atomic.Int64, total int64) err
 }
 
 // sources are the open files, by their index in Shards.files; nil if not needed.
-type sources []interface {
-	io.ReaderAt
-	io.Closer
-}
+type sources []sourceFile
 
 func (f sources) close() {
 	for _, file := range f {
@@ -162,20 +158,14 @@ func (m *merge) openSources() (sources, error) {
 	return files, nil
 }
 
-func (s *Shards) openSource(i int) (interface {
-	io.ReaderAt
-	io.Closer
-}, error) {
+func (s *Shards) openSource(i int) (sourceFile, error) {
 	src := s.files[i]
 	f, err := s.fsys.Open(src.name)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
-	r, ok := f.(interface {
-		io.ReaderAt
-		io.Closer
-	})
+	r, ok := f.(sourceFile)
 	if err == nil && (!ok || info.Size() != src.info.Size() || !info.ModTime().Equal(src.info.ModTime())) {
 		err = fmt.Errorf("zero: %s was changed while it was read", src.name)
 	}

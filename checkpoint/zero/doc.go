@@ -12,7 +12,8 @@
 // The result is that of DeepSpeed's zero_to_fp32.py (0.19.8), except where that
 // fails or is wrong: tied weights, frozen weights of stage 1, parameters without
 // elements, BF16_Optimizer, experts, pipeline stages, universal checkpoints.
-// Tensor-parallel checkpoints are refused.
+// Tensor-parallel checkpoints are refused. Checkpoints of FSDP (torch's distributed
+// checkpoints, .metadata and *.distcp) are merged in the same way.
 //
 // # Words
 //

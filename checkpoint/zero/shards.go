@@ -20,7 +20,7 @@ type Options struct {
 	Tag string
 }
 
-// Shards is a ZeRO checkpoint whose files have been read and found to belong
+// Shards is a checkpoint of ZeRO or FSDP whose files have been read and found to belong
 // together. It holds no open file; any number of goroutines may use it.
 type Shards struct {
 	Tag       string // the tag directory, relative to what was opened
@@ -28,6 +28,7 @@ type Shards struct {
 	Ranks     int    // data-parallel ranks
 	Step      int64  // global_steps of the model file, -1 if not known
 	Universal bool   // converted by ds_to_universal
+	FSDP      bool   // a distributed checkpoint of torch, not of DeepSpeed
 
 	fsys    fs.FS
 	name    string // path of the opened directory, "" if an fs.FS was opened
@@ -56,7 +57,7 @@ func (e *Error) Is(target error) bool {
 	return ok && e.Report.Has(c)
 }
 
-// Open opens a directory that DeepSpeed wrote: the one with the file latest, a tag
+// Open opens a directory that DeepSpeed or FSDP wrote: the one with the file latest, a tag
 // directory in it, or an output directory of the Trainer, of which the newest
 // checkpoint-N is taken. It reads the pickles of all ranks, no tensors. What is
 // wrong with the checkpoint is an *Error with all that was found; other errors are
@@ -119,6 +120,15 @@ func (s *Shards) failed() bool { return s.report.Count(diag.Error) > 0 }
 
 // read is the way from files to a plan.
 func (s *Shards) read(ctx context.Context, tag string) error {
+	if tag == "" {
+		dir, err := s.findFSDP()
+		if err != nil {
+			return err
+		}
+		if dir != "" {
+			return s.readFSDP(ctx, dir)
+		}
+	}
 	l, err := s.locate(tag)
 	if err != nil {
 		return err
