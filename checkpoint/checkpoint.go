@@ -106,14 +106,22 @@ func openDir(ctx context.Context, fsys fs.FS, o *Options) (*Checkpoint, error) {
 		return nil, err
 	}
 	c := &Checkpoint{name: o.Name, fsys: fsys, files: files, registry: o.Registry, kind: files.kind()}
-	if c.kind == KindFull && len(files.safetensors()) > 0 {
-		c.model, c.modelErr = safetensors.OpenModel(fsys, o.Files)
+	for _, read := range []func(){
+		func() {
+			if c.kind == KindFull && len(files.safetensors()) > 0 {
+				c.model, c.modelErr = safetensors.OpenModel(fsys, o.Files)
+			}
+		},
+		func() { c.openAdapters(o) },
+		c.readConfig,
+		c.readTrainerState,
+		func() { c.readTorchFiles(ctx) },
+		func() { c.state = c.findState(ctx) },
+	} {
+		if ctx.Err() == nil {
+			read()
+		}
 	}
-	c.openAdapters(o)
-	c.readConfig()
-	c.readTrainerState()
-	c.readTorchFiles(ctx)
-	c.state = c.findState(ctx)
 	if err := ctx.Err(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

@@ -29,9 +29,9 @@ type ValidateOptions struct {
 	// Base is the base model of an adapter: a directory, or a model name that is
 	// looked up in the local Hugging Face cache. "" leaves the fit unchecked.
 	Base string
-	// Progress is called with the bytes read so far and in all, after every block
-	// of a few MiB, from the goroutine that called Validate. Only Values reads more
-	// than headers.
+	// Progress is called with the bytes read so far and in all, every 4 MiB and at
+	// the end, from the goroutine that called Validate; ValidateAll counts each
+	// target anew. Only Values reads more than headers.
 	Progress func(done, total int64)
 }
 
@@ -63,6 +63,7 @@ type validation struct {
 
 	read   int64                    // bytes, for Progress
 	total  int64                    // what read will be
+	told   int64                    // read at the last call of Progress
 	unheld string                   // why the tensors could not be held against a config
 	merged []safetensors.TensorInfo // what ZeRO shards come to, nil if they are not the weights
 	copies []hfconfig.Copy          // tied weights that are stored twice

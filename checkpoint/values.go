@@ -184,7 +184,8 @@ func byteCounter(nan ...byte) func([]byte) found {
 // progress tells the caller that n more bytes were read.
 func (v *validation) progress(n int64) {
 	v.read += n
-	if v.o.Progress != nil {
+	if v.o.Progress != nil && (v.read-v.told >= valueBlock || v.read >= v.total) {
+		v.told = v.read
 		v.o.Progress(v.read, max(v.read, v.total))
 	}
 }

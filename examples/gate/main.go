@@ -15,7 +15,9 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/safeckpt/safeckpt/checkpoint"
@@ -26,7 +28,7 @@ func main() {
 	base := flag.String("base", "", "base model of an adapter")
 	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := serve(ctx, *addr, *dir, *base); err != nil {
 		log.Fatal(err)
@@ -38,19 +40,23 @@ func serve(ctx context.Context, addr, dir, base string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	g := &gate{}
-	go func() {
+	server := &http.Server{Addr: addr, Handler: g, ReadHeaderTimeout: 5 * time.Second}
+	var wg sync.WaitGroup
+	wg.Go(func() {
 		if err := g.open(ctx, dir, base); err != nil {
 			cancel(err)
 		}
-	}()
-	server := &http.Server{Addr: addr, Handler: g, ReadHeaderTimeout: 5 * time.Second}
-	stopped := context.AfterFunc(ctx, func() {
+	})
+	wg.Go(func() {
+		<-ctx.Done()
 		grace, done := context.WithTimeout(context.Background(), 5*time.Second)
 		defer done()
 		_ = server.Shutdown(grace)
 	})
-	defer stopped()
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	err := server.ListenAndServe()
+	cancel(err) // the first cause counts
+	wg.Wait()   // ListenAndServe returns as soon as the shutdown begins
+	if !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

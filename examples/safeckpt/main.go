@@ -6,6 +6,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,9 @@ type cli struct {
 	Expect  expectCmd  `cmd:"" help:"Show the tensors that a config.json calls for."`
 
 	MergeZero mergeZeroCmd `cmd:"" name:"merge-zero" help:"Merge DeepSpeed ZeRO shards into safetensors."`
+
+	Runs  runsCmd  `cmd:"" help:"Look after training runs: list, rotate, keep, clean, disk, resume, save."`
+	Watch watchCmd `cmd:"" help:"Follow runs: new checkpoints verified, disk use, what the next save deletes."`
 }
 
 // env is what the program reads and writes.
@@ -48,10 +52,10 @@ type command interface {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	os.Exit(run(&env{ctx, os.Stdout, os.Stderr, wantColor(os.Stdout)}, os.Args[1:]))
+	os.Exit(execute(&env{ctx, os.Stdout, os.Stderr, wantColor(os.Stdout)}, os.Args[1:]))
 }
 
-func run(e *env, args []string) int {
+func execute(e *env, args []string) int {
 	var c cli
 	exited := -1 // set when --help has been printed
 	parser, err := kong.New(&c,
@@ -75,8 +79,12 @@ func run(e *env, args []string) int {
 		fmt.Fprintf(e.stderr, "safeckpt: %v (see safeckpt --help)\n", err)
 		return statusFailed
 	}
-	status, err := parsed.Selected().Target.Addr().Interface().(command).run(e)
-	if err != nil {
+	out := bufio.NewWriter(e.stdout)
+	buffered := *e
+	buffered.stdout = out
+	status, err := parsed.Selected().Target.Addr().Interface().(command).run(&buffered)
+	// Results that could not be written, to a full disk, are not results.
+	if err = errors.Join(err, out.Flush()); err != nil {
 		return fail(e, err)
 	}
 	return status

@@ -17,7 +17,7 @@ func newProgress(w io.Writer, title string) (progress func(done, total int64), c
 	}
 	var bar *progressbar.ProgressBar
 	progress = func(done, total int64) {
-		if bar == nil {
+		if bar == nil || bar.GetMax64() != total { // each target has a total of its own
 			bar = progressbar.NewOptions64(total,
 				progressbar.OptionSetWriter(w),
 				progressbar.OptionSetDescription(title),

@@ -33,6 +33,7 @@ func (*verifyCmd) Help() string {
 func (c *verifyCmd) run(e *env) (int, error) {
 	o := &checkpoint.ValidateOptions{Values: c.Values, RequireConfig: c.RequireConfig, Base: c.Base, Strict: c.Strict}
 	var results []*checkpoint.Result
+	unchecked := 0 // paths that could not be looked at; the others still are
 	if len(c.Paths) == 0 {
 		sample, err := c.demonstrate(e, o)
 		if err != nil {
@@ -46,7 +47,12 @@ func (c *verifyCmd) run(e *env) (int, error) {
 		found, err := checkpoint.ValidateAll(e.ctx, path, o)
 		done()
 		if err != nil {
-			return statusFailed, fmt.Errorf("%s: %w", path, err)
+			if e.ctx.Err() != nil {
+				return statusFailed, err
+			}
+			fmt.Fprintf(e.stderr, "safeckpt: %s: %v\n", diag.Name(path), err)
+			unchecked++
+			continue
 		}
 		if !c.JSON {
 			for j, r := range found {
@@ -63,6 +69,9 @@ func (c *verifyCmd) run(e *env) (int, error) {
 			status = statusProblem
 		}
 	}
+	if unchecked > 0 {
+		status = statusFailed
+	}
 	if c.JSON {
 		return status, writeJSON(e.stdout, struct {
 			Schema  int                  `json:"schema"`
@@ -70,7 +79,11 @@ func (c *verifyCmd) run(e *env) (int, error) {
 			Targets []*checkpoint.Result `json:"targets"`
 		}{1, status == statusOK, results})
 	}
-	if len(results) > 1 && !c.Quiet {
+	switch {
+	case c.Quiet:
+	case unchecked > 0:
+		fmt.Fprintf(e.stdout, "\n%d of %d targets are valid, %d could not be checked.\n", valid, len(results)+unchecked, unchecked)
+	case len(results) > 1:
 		fmt.Fprintf(e.stdout, "\n%d of %d targets are valid. %s\n", valid, len(results), finish(results, valid))
 	}
 	return status, nil
@@ -153,7 +166,7 @@ func (c *verifyCmd) print(e *env, r *checkpoint.Result, apart bool) {
 		fmt.Fprintln(e.stdout)
 	}
 	writeTarget(e.stdout, r)
-	// A write error of the report shows again on the next line, and in the status of a pipe.
+	// An error of writing shows when all is flushed.
 	_ = r.Report.WriteText(e.stdout, &diag.TextOptions{Color: e.color, Indent: "  "})
 	fmt.Fprintln(e.stdout, r.Verdict())
 }
