@@ -204,7 +204,7 @@ type model struct {
 	weights    [][]uint64 // shapes of the whole model
 	trained    [][]uint64 // of what is trained: the same, or the adapter's
 	embeddings [][]uint64
-	names      int64      // bytes of their names
+	names      int64 // bytes of their names
 	adapter    bool
 	others     int64 // texts beside the weights
 }
@@ -351,7 +351,7 @@ func safetensorsFile(shapes [][]uint64, b, names int64) int64 {
 	at := int64(0)
 	for _, shape := range shapes {
 		size := int64(elements(shape)) * b
-		n += int64(len(`"":{"dtype":"F32","shape":[],"data_offsets":[,]},`)+digits(at)+digits(at+size))
+		n += int64(len(`"":{"dtype":"F32","shape":[],"data_offsets":[,]},`) + digits(at) + digits(at+size))
 		for i, d := range shape {
 			n += int64(digits(int64(d)) + min(i, 1))
 		}

@@ -68,7 +68,7 @@ func TestEstimateQwen25VL7B(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e, err := EstimateConfig([]byte(qwen25VL7B), &tt.o)
 			require.NoError(t, err)
-			require.EqualValues(t, 8_292_166_656, e.Parameters)
+			require.Equal(t, uint64(8_292_166_656), e.Parameters)
 			require.InEpsilon(t, tt.want, float64(e.Checkpoint)/1e9, 0.01)
 		})
 	}

@@ -325,3 +325,20 @@ func (r *Run) resolve(path string) *Checkpoint {
 	}
 	return nil
 }
+
+// SecondsPerSave returns the pace of saves so far, from when the checkpoints that
+// are there were written; 0 if there are fewer than two.
+func (r *Run) SecondsPerSave() float64 {
+	var times []time.Time
+	for _, c := range r.Checkpoints {
+		if c.trainer != nil {
+			times = append(times, c.written)
+		}
+	}
+	if len(times) < 2 {
+		return 0
+	}
+	first := slices.MinFunc(times, time.Time.Compare)
+	last := slices.MaxFunc(times, time.Time.Compare)
+	return last.Sub(first).Seconds() / float64(len(times)-1)
+}
