@@ -25,6 +25,7 @@ import (
 
 func main() {
 	log.SetFlags(0)
+	debug.SetGCPercent(100) // the default, whatever the environment says
 	rounds := flag.Int("rounds", 25, "how many times each takes its turn")
 	dir := flag.String("dir", "", "where the files are made, some of them large but sparse (default: a temporary directory)")
 	flag.Parse()
@@ -80,9 +81,4 @@ func findRustref() (string, error) {
 		return "", fmt.Errorf("building %s: %w", dir, err)
 	}
 	return filepath.Join(dir, "target", "release", "rustref"), nil
-}
-
-func init() {
-	// As a program that imports the library would run, whatever the environment says.
-	debug.SetGCPercent(100)
 }

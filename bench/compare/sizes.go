@@ -30,7 +30,7 @@ func compareSizes(dir string, rounds int) error {
 		if err := os.Truncate(name, size); err != nil {
 			return err
 		}
-		contenders = append(contenders, ours(fmt.Sprintf("Open, View of the last tensor, Close: %.3g MB", float64(size)/1e6), func() (int, error) {
+		contenders = append(contenders, ours(fmt.Sprintf("Open, View of the last tensor, Close: %.6g MB", float64(size)/1e6), func() (int, error) {
 			return openLast(name)
 		}))
 	}
