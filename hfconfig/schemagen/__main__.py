@@ -58,7 +58,7 @@ def emit(a: argparse.Namespace) -> None:
     warnings.filterwarnings("ignore")
     from .proof import emit_proven
 
-    emit_proven(a.work, pathlib.Path(a.arch), a.only)
+    emit_proven(a.work, pathlib.Path(a.arch), a.only, pathlib.Path(a.golden) if a.golden else None)
 
 
 def _seeds(path: str | None) -> dict[str, list[dict]]:
@@ -82,6 +82,7 @@ def main() -> None:
     q.add_argument("arch", help="directory, hfconfig/arch")
     q.add_argument("--work", default="work")
     q.add_argument("--only", nargs="*", help="files (without .arch) to write; default all")
+    q.add_argument("--golden", help="directory of golden entries that must agree as well")
     q.set_defaults(run=emit)
     a = p.parse_args()
     a.run(a)

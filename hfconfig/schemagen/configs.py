@@ -54,8 +54,9 @@ class ConfigSection:
         fields = [f.name for f in dataclasses.fields(self.cls)]
         others: dict[str, list[str]] = {}
         for alias, key in (self.cls.attribute_map or {}).items():
-            if alias not in fields or key in fields:
-                others.setdefault(key, []).append(alias)
+            if alias in fields and key not in fields:  # written under the other name
+                alias, key = key, alias
+            others.setdefault(key, []).append(alias)
         out = []
         order = {k: n for n, k in enumerate(fields)}
         for k in sorted(self.used, key=lambda k: (order.get(k, len(order)), k)):

@@ -46,11 +46,11 @@ def keys_in(rows: list[dict]) -> set[str]:
 
 
 class Emitter:
-    """With classes, only those and what they use are written."""
+    """With only, no other classes are written than those, and what they use; model types that are described elsewhere are not."""
 
-    def __init__(self, results: dict[str, dict], keep: set[str], only: set[str] | None = None) -> None:
+    def __init__(self, results: dict[str, dict], keep: set[str], only: set[str] | None = None, described: set[str] = frozenset()) -> None:
         self.units = {n: Unit(r) for n, r in results.items() if n in keep and r["schema"]}
-        self.only = only
+        self.only, self.described = only, described
         self.auto = classes.auto_classes()
         self.roles = classes.roles()
         self.types = type_names()
@@ -177,11 +177,12 @@ class Emitter:
         for file, sections in sorted(by_file.items()):
             text = [GENERATED]
             for s in sorted(sections, key=lambda s: (s.model_type != file, len(s.model_type), s.model_type)):
-                if s.model_type in seen or not s.model_type:
+                if s.model_type in seen or s.model_type in self.described or not s.model_type:
                     continue
                 seen.add(s.model_type)
                 text += self._section(s)
-            out[f"{file}.arch"] = "\n".join(text) + "\n"
+            if len(text) > 1:
+                out[f"{file}.arch"] = "\n".join(text) + "\n"
         return out
 
     def _section(self, s: ConfigSection) -> list[str]:

@@ -82,6 +82,7 @@ def _generate(res: Result, draws: list[dict], seconds: float, started: float, ma
     s, r = _subject(res, may_use, seeds)
     res.model_type, res.config_class = s.config_class.model_type, s.config_class.__name__
     samples: list[Traced] = []
+    seen_draws: list[dict] = []
     spent = lambda: time.process_time() - started
     for turn in range(FIRST):
         seen = s.draw(r, turn)
@@ -92,43 +93,33 @@ def _generate(res: Result, draws: list[dict], seconds: float, started: float, ma
             break
     if not samples:
         raise ValueError(f"no accepted config: {s.errors.most_common(1)}")
-    turn = streak = 0
-    relearn = True
-    schema = None
-    bad: list[str] = []
-    while spent() < seconds * 1.5 and len(samples) < MAX_SAMPLES:
-        if relearn:
-            schema, relearn, streak = Learner(samples, Recorder.guards, Recorder.bounds).learn(), False, 0
-        turn += 1
-        seen = s.draw(r, turn)
-        if seen is None:
-            continue
-        bad = differences(schema, seen)
-        if bad:
-            samples.append(seen)
-            relearn = True
-            continue
-        streak += 1
-        if streak >= min(24, max(8, len(s.sampler.discrete()))):
+    turn = 0
+    for attempt in range(4):
+        schema, turn, bad = _agree(s, r, samples, turn, lambda: spent() > seconds * 1.5)
+        draws[:], wrong = [], []
+        proof = random.Random(f"{res.name} proof {attempt}")
+        for tries in range(2 * PROOFS):
+            if len(draws) == PROOFS:
+                break
+            draw, flat = _proof(s, proof, proof.randrange(1000) if tries % 2 else None)
+            if draw is None:
+                continue
+            draws.append(draw)
+            seen_draws.append(flat)
+            seen = s.try_trace(flat)
+            if seen is not None and (d := differences(schema, seen)):
+                wrong.append(seen)
+                bad = d
+        if not wrong or spent() > seconds * 1.5:
             break
-    if schema is None or relearn:
-        schema = Learner(samples, Recorder.guards, Recorder.bounds).learn()
-    agreed = streak >= 8
+        samples += wrong  # a failed proof becomes data; the next one is drawn afresh
+    agreed = not bad
     if not agreed:
         res.reason = "; ".join(bad[:3])
-    seen_draws = [x.flat for x in samples]
-    r = random.Random(f"{res.name} proof")
-    for tries in range(2 * PROOFS):
-        if len(draws) == PROOFS:
-            break
-        draw = _proof(s, r, r.randrange(1000) if tries % 2 else None)
-        if draw is not None:
-            seen_draws.append(draw.pop("flat"))
-            draws.append(draw)
     res.samples, res.problems = len(samples), schema.problems[:6]
     res.schema = dataclasses.asdict(schema)
     res.default, res.undeclared, res.arguments, res.aliases = s.default, sorted(s.sampler.undeclared), s.arguments, s.aliases
-    res.frozen, res.drawn, res.rejected = s.frozen(seen_draws), s.drawn, s.rejected
+    res.frozen, res.drawn, res.rejected = s.frozen(seen_draws + [x.flat for x in samples]), s.drawn, s.rejected
     res.prefix = s.cls.base_model_prefix or ""
     res.tolerate = samples[0].observed.tolerate
     res.status = "learned" if agreed and len(draws) == PROOFS else "partly"
@@ -136,7 +127,27 @@ def _generate(res: Result, draws: list[dict], seconds: float, started: float, ma
         res.reason = "; ".join(schema.problems[:2]) or f"{len(draws)} draws accepted"
 
 
-def _proof(s: Subject, r: random.Random, turn: int | None) -> dict | None:
+def _agree(s: Subject, r: random.Random, samples: list[Traced], turn: int, late: Callable[[], bool]) -> tuple[Schema, int, list[str]]:
+    """Learns until enough new draws in a row agree; each that does not becomes a sample. Returns the schema and the last contradiction."""
+    schema = Learner(samples, Recorder.guards, Recorder.bounds).learn()
+    streak, bad = 0, ["no draw agreed yet"]
+    while len(samples) < MAX_SAMPLES and not late():
+        turn += 1
+        seen = s.draw(r, turn)
+        if seen is None:
+            continue
+        bad = differences(schema, seen)
+        if bad:
+            samples.append(seen)
+            schema, streak = Learner(samples, Recorder.guards, Recorder.bounds).learn(), 0
+            continue
+        streak += 1
+        if streak >= min(24, max(8, len(s.sampler.discrete()))):
+            break
+    return schema, turn, bad
+
+
+def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None, dict]:
     """One fresh draw built without symbols. Of the keys that have their default, half are left out of the raw config."""
     flat = {**s.propose(r, turn), **s.arguments}  # what is proven is the class as it stands in a checkpoint
     flat = {k: flat[k] for k in s.default}
@@ -146,7 +157,7 @@ def _proof(s: Subject, r: random.Random, turn: int | None) -> dict | None:
         seen = s.repair(flat, r)
         built = s.try_real(seen.flat) if seen is not None else None
         if built is None:
-            return None
+            return None, flat
         flat = seen.flat
     observed, written = built
     kept = {k for k, v in flat.items() if repr(v) != repr(s.default[k]) or r.random() < 0.5}
@@ -161,7 +172,7 @@ def _proof(s: Subject, r: random.Random, turn: int | None) -> dict | None:
             at = at.setdefault(p, {})
         at[last] = v
     _sub_types(raw, s.base)
-    return {"flat": flat, "class": s.name, "arguments": arguments, "raw": raw, "written": written, "native": observed.native, "save": observed.save, "ties": observed.ties}
+    return {"class": s.name, "arguments": arguments, "raw": raw, "written": written, "native": observed.native, "save": observed.save, "ties": observed.ties}, flat
 
 
 def _sub_types(raw: dict, base: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 from collections import Counter, defaultdict
 from typing import Any, Iterable
@@ -252,34 +253,18 @@ class Learner:
             return "False"
         if depth == 0:
             return None
-        best = None
-        for t, m in tests[:400]:
+        ranked = []
+        for n, (t, m) in enumerate(tests[:500]):
             a, b = among & m, among & ~m
-            if not a or not b:
-                continue
-            wrong = min((want & a).bit_count(), (~want & a).bit_count()) + min((want & b).bit_count(), (~want & b).bit_count())
-            if best is None or wrong < best[0]:
-                best = wrong, t, a, b
-        if best is None or best[0] and best[0] > among.bit_count() // 3:
-            return None
-        _, t, a, b = best
-        x, y = self._tree(want, a, tests, depth - 1), self._tree(want, b, tests, depth - 1)
-        if x is None or y is None:
-            return None
-        match x, y:
-            case "True", "False":
-                return t
-            case "False", "True":
-                return f"(not {t})"
-            case "True", _:
-                return f"({t} or {y})"
-            case "False", _:
-                return f"((not {t}) and {y})"
-            case _, "True":
-                return f"((not {t}) or {x})"
-            case _, "False":
-                return f"({t} and {x})"
-        return f"({x} if {t} else {y})"
+            if a and b:
+                ranked.append((_impurity(want, a) + _impurity(want, b), n, t, a, b))
+        ranked.sort(key=lambda x: x[:2])
+        for _, _, t, a, b in ranked[: 3 if depth > 2 else 1]:
+            x = self._tree(want, a, tests, depth - 1)
+            y = self._tree(want, b, tests, depth - 1) if x is not None else None
+            if x is not None and y is not None:
+                return _choice(t, x, y)
+        return None
 
     def value(self, insts: list[Instance], want: list, exprs: list[str | None], nvars: int, envs: list[dict] | None = None, pool: Iterable[str] = ()) -> str | None:
         """One expression for a dimension, count or argument over all instances."""
@@ -381,6 +366,9 @@ class Learner:
             for c in (1, 2, 3, 4):
                 if all(x for x in v) and all(y % x == 0 for x, y in zip(v, goal)) and (b := vectors.get(tuple(y // x for x, y in zip(v, goal)))):
                     return f"({a}*{b})"
+                for o in (1, -1):
+                    if all(x for x in v) and all((y - o) % x == 0 for x, y in zip(v, goal)) and (b := vectors.get(tuple((y - o) // x for x, y in zip(v, goal)))):
+                        return f"({a}*{b}{o:+d})"
                 if b := vectors.get(tuple(y - c * x for x, y in zip(v, goal))):
                     return f"({b}+{a})" if c == 1 else f"({b}+{c}*{a})"
                 if (b := vectors.get(tuple(c * x - y for x, y in zip(v, goal)))):
@@ -568,6 +556,30 @@ class Learner:
         if key not in self._instances:
             self._instances[key] = [p for p in insts if p in here]
         return self._instances[key]
+
+
+def _impurity(want: int, among: int) -> float:
+    n, yes = among.bit_count(), (want & among).bit_count()
+    p = yes / n
+    return 0.0 if p in (0, 1) else -n * (p * math.log2(p) + (1 - p) * math.log2(1 - p))
+
+
+def _choice(test: str, x: str, y: str) -> str:
+    """x if test else y, of conditions."""
+    match x, y:
+        case "True", "False":
+            return test
+        case "False", "True":
+            return f"(not {test})"
+        case "True", _:
+            return f"({test} or {y})"
+        case "False", _:
+            return f"((not {test}) and {y})"
+        case _, "True":
+            return f"((not {test}) or {x})"
+        case _, "False":
+            return f"({test} and {x})"
+    return f"(({test} and {x}) or ((not {test}) and {y}))"
 
 
 def _parts(name: str) -> tuple[str, str, str]:

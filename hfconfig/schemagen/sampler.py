@@ -46,6 +46,8 @@ class Key:
     def parent(self) -> str:
         return self.name[: len(self.name) - len(self.last)]
 
+    literals: frozenset[str] = frozenset()  # strings that its annotation allows
+
     @property
     def kind(self) -> str:
         return next(kind for kind, pattern, _ in _SIZES if re.search(pattern, self.last))
@@ -86,7 +88,8 @@ def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "") -> list[
             continue
         hint = list(hint) if isinstance(hint, tuple) else hint
         kinds = _types(f.type)
-        out.append(Key(prefix + f.name, _plain_default(f), hint, "None" in kinds, kinds))
+        literals = frozenset(re.findall(r"'([^']*)'", str(f.type))) if "Literal" in str(f.type) else frozenset()
+        out.append(Key(prefix + f.name, _plain_default(f), hint, "None" in kinds, kinds, literals=literals))
     for k in cls.sub_configs:
         v = getattr(base, k, None)
         if isinstance(v, PreTrainedConfig):
@@ -101,8 +104,9 @@ def aliases_of(cls: type, base: PreTrainedConfig, prefix: str = "") -> dict[str,
     out = {}
     fields = {f.name for f in dataclasses.fields(cls)}
     for other, key in (cls.attribute_map or {}).items():
-        if other not in fields or key in fields:
-            out[prefix + other] = prefix + key
+        if other in fields and key not in fields:  # written under the other name
+            other, key = key, other
+        out[prefix + other] = prefix + key
     for k in cls.sub_configs:
         v = getattr(base, k, None)
         if isinstance(v, PreTrainedConfig):
@@ -181,10 +185,20 @@ class Sampler:
                 self.keys.append(Key(name, default, default, default is None, frozenset([type(default).__name__]), argument=True))
         self.strings: dict[str, set[str]] = defaultdict(set)
         self.values: dict[str, list] = defaultdict(list)   # worth drawing: of published configs, of use sites
+        self.constants: dict[str, set[int]] = defaultdict(set)  # that the constructor compares a key with
         self.derived: dict[str, set] = defaultdict(set)    # elements of lists that the config class makes
         self.undeclared: set[str] = set()
         self.lengths: dict[str, str] = {}
         self._couple()
+        for k in self.keys:
+            self.strings[k.name] |= k.literals
+
+    def read_source(self, text: str) -> None:
+        """Takes the strings that a source compares a key with: a constructor may end before it has named them all."""
+        for k in self.keys:
+            if isinstance(k.sample, str) or "str" in k.types:
+                for found in re.findall(rf"\b{re.escape(k.last)}\b\s*(?:==|!=|not in|in)\s*([(\[{{]?[^)\]}}:\n]*)", text):
+                    self.strings[k.name] |= {s for _, s in re.findall(r"""(["'])([\w.-]{{1,30}})\1""".replace("{{", "{").replace("}}", "}"), found)}
 
     def by_name(self) -> dict[str, Key]:
         return {k.name: k for k in self.keys}
@@ -206,7 +220,15 @@ class Sampler:
     def discrete(self) -> list[Key]:
         """Keys whose flip may switch parts of a model on or off."""
         return [k for k in self.keys if isinstance(k.sample, bool) or k.optional and (k.types & {"int", "bool"}) and not re.search("_ids?$", k.name)
-                or len(self.strings.get(k.name, ())) > 1 or len(self.values.get(k.name, ())) > 1]
+                or len(self.strings.get(k.name, ())) > 1 or self.constants.get(k.name) or len(self.values.get(k.name, ())) > 1]
+
+    def read_doc(self, doc: str, prefix: str) -> None:
+        """Takes the strings that a docstring names for a key of one config class."""
+        entries = re.split(r"^\s*(\w+) \(", doc, flags=re.M)
+        for name, text in zip(entries[1::2], entries[2::2]):
+            k = self.by_name().get(prefix + name)
+            if k is not None and isinstance(k.sample, str):
+                self.strings[k.name] |= set(re.findall(r'[`"]{1,2}["\']?([a-z][\w-]{1,24})["\']?[`"]{1,2}', text)) - {"str", "string", "optional", "int", "float", "bool"}
 
     def draw(self, r: random.Random, flip: Key | None = None) -> dict[str, Any]:
         lengths = {}
@@ -223,6 +245,8 @@ class Sampler:
         d, default = k.sample, k.default
         if self.values.get(k.name) and r.random() < 0.3:
             return copy.copy(r.choice(self.values[k.name]))
+        if self.constants.get(k.name) and r.random() < 0.12:
+            return r.choice(sorted(self.constants[k.name]))
         if isinstance(d, bool):
             if k.optional and r.random() < (0.4 if default is None else 0.1):
                 return None
@@ -236,13 +260,15 @@ class Sampler:
             if k.optional and r.random() < 0.1:
                 return None
             if _DULL_FLOAT.search(k.last):
-                return r.choice([d, d / 2])
+                return r.choice([d, d / 2 or 0.1])
             return d * r.choice([1, 1, 0.5, 2]) if _RATIO.search(k.last) and 0.01 < d < 100 else default
         if isinstance(d, str):
             if "int" in k.types and r.random() < 0.4:
                 return r.choice([5, 6, 7, 9])
             seen = sorted(self.strings.get(k.name, ())) + (_ACTIVATIONS if k.last.endswith(("_act", "activation", "activation_function")) else [])
             return r.choice(seen) if seen and r.random() < 0.35 else default
+        if "list" in k.types and self.strings.get(k.name) and not isinstance(d, str) and all(isinstance(x, str) for x in d or []) and r.random() < 0.5:
+            return [x for x in sorted(self.strings[k.name]) if r.random() < 0.5]
         if isinstance(d, list) and d:
             return self._list(k, d, r, lengths)
         if isinstance(d, list) and re.search(r"_layers$|layer_ids|layer_idx|indices|indexes", k.last):
@@ -285,6 +311,8 @@ class Sampler:
             return r.choice(seen)
         if self.values.get(k.name):
             return copy.copy(r.choice(self.values[k.name]))
+        if self.constants.get(k.name):
+            return r.choice(sorted(self.constants[k.name]))
         if k.optional:
             return draw_int(k.last, k.sample if is_int(k.sample) else 64, r) if k.default is None and "int" in k.types else None
         return v

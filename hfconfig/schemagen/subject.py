@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import json
 import random
 import re
@@ -60,6 +61,7 @@ class Traced:
     observed: observe.Observed
 
 
+_CONSTANT = re.compile(r"\(([a-z_A-Z][\w.]*)(==|!=|<|<=|>|>=)(-?\d+)\)")
 _EXTRA_INT = re.compile(r"head_dim$|_dim$|_size$|^num_|^n_|_rank$|_heads$")
 _EXTRA_BOOL = re.compile(r"bias$|^use_|^has_|^is_|_norm$|^qk_|^tie_|^add_")
 _NOT_EXTRA = {"num_labels", "quantization_config", "is_encoder_decoder", "tie_encoder_decoder", "use_return_dict", "use_cache", "use_bfloat16", "output_hidden_states"}
@@ -73,6 +75,10 @@ class Subject:
         self.base = self.config_class() if base is None else self.config_class.from_dict(dict(base))
         self.arguments = constructor_arguments(self.cls)
         self.sampler = Sampler(self.config_class, self.base, self.arguments)
+        for module in {self.module, *(type(c).__module__ for _, c in observe.configs_within(self.base))}:
+            self.sampler.read_source(inspect.getsource(sys.modules[module]))
+        for path, c in observe.configs_within(self.base):
+            self.sampler.read_doc(type(c).__doc__ or "", path + "." if path else "")
         self.default: Flat = {k.name: k.default for k in self.sampler.keys}
         if base is not None:
             self.default |= {k.name: k.hint for k in self.sampler.keys if k.hint is not None}
@@ -132,6 +138,11 @@ class Subject:
             self.sampler.strings[k] |= s
             if "[" in k and (base := k.split("[")[0]) in self.default and self.default[base] is None:
                 self.sampler.derived[base] |= s
+        for g in Recorder.guards:
+            if m := _CONSTANT.fullmatch(g):
+                key, op, n = m.group(1), m.group(2), int(m.group(3))
+                if key in self.default and is_int(self.default[key]) and abs(n) < 1000:
+                    self.sampler.constants[key] |= {n} if op in ("==", "!=") else {n, n + 1}
         places = defaultdict(list)
         for path, c in observe.configs_within(config):
             places[type(c).__name__].append(path + "." if path else "")
@@ -148,7 +159,7 @@ class Subject:
                 small[k.name] = 4
             elif isinstance(small[k.name], list) and len(small[k.name]) > 6 and group:
                 small[k.name] = small[k.name][:4]
-        self.last = self._try(small) or self.trace(self.default)
+        self.last = self.try_trace(small) or self.trace(self.default)
         self.extend()
 
     def extend(self) -> None:
@@ -180,7 +191,7 @@ class Subject:
     def draw(self, r: random.Random, turn: int | None) -> Traced | None:
         """A draw that the constructor accepts."""
         flat = self.propose(r, turn)
-        seen = self._try(flat)
+        seen = self.try_trace(flat)
         if seen is None:
             self.rejected += 1
             seen = self.repair(flat, r)
@@ -197,7 +208,7 @@ class Subject:
             self.errors[f"{type(e).__name__}: {str(e)[:160]}"] += 1
             return None
 
-    def _try(self, flat: Flat) -> Traced | None:
+    def try_trace(self, flat: Flat) -> Traced | None:
         try:
             return self.trace(flat)
         except Exception as e:
@@ -205,7 +216,7 @@ class Subject:
             return None
 
     def repair(self, flat: Flat, r: random.Random) -> Traced | None:
-        seen = self.last or self._try(self.default)
+        seen = self.last or self.try_trace(self.default)
         if seen is None:
             return None
         good = {**self.default, **seen.flat}
@@ -220,7 +231,7 @@ class Subject:
             part = stack.pop()
             trial = {**good, **{k: flat[k] for g in part for k in g}}
             trials += 1
-            got = self._try(trial)
+            got = self.try_trace(trial)
             if got is not None:
                 good, seen = trial, got
             elif len(part) > 1:

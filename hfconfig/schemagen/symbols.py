@@ -194,6 +194,9 @@ class SymList(_Remembers, list):
     def __contains__(self, x: Any) -> bool:
         if symbolic(x):
             Recorder.guard(f"({expr(x)} in {self.expr})")
+        elif type(x) is str and Recorder.on and "'" not in x:
+            Recorder.guard(f"({x!r} in {self.expr})")
+            Recorder.strings[self.expr].add(x)
         return list.__contains__(self, x)
 
     def index(self, x: Any, *a: int) -> int:
