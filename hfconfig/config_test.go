@@ -1,10 +1,14 @@
 package hfconfig_test
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/require"
 
@@ -117,4 +121,47 @@ func TestKeys(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, tt.want, x.Tensors(hfconfig.Native)[tt.tensor], tt.config)
 	}
+}
+
+func TestHostileConfigIsPrintable(t *testing.T) {
+	for _, bad := range []string{"\x1b]0;owned\a", "a\nb", "\u202egnp", "\u009b31m", "\x7f"} {
+		quoted, err := json.Marshal(bad)
+		require.NoError(t, err)
+		for name, config := range map[string]string{
+			"model type":  `{"model_type": %s}`,
+			"quantized":   `{"model_type": "llama", "quantization_config": {"quant_method": %s}}`,
+			"class":       `{"model_type": "llama", "num_hidden_layers": 1, "architectures": [%s]}`,
+			"value":       `{"model_type": "llama", "hidden_size": %s}`,
+			"list":        `{"model_type": "llama", "hidden_size": [%s]}`,
+			"text config": `{"model_type": "llava", "text_config": {"model_type": %s}}`,
+			"twice":       `{"model_type": "llama", %[1]s: 1, %[1]s: 2, "num_hidden_layers": 1}`,
+			"dtype":       `{"model_type": "llama", "num_hidden_layers": 1, "dtype": %s}`,
+		} {
+			t.Run(fmt.Sprintf("%s %q", name, bad), func(t *testing.T) {
+				c, err := hfconfig.Parse(fmt.Appendf(nil, config, quoted))
+				require.NoError(t, err)
+				texts := problemTexts(c.Report())
+				if x, err := hfconfig.Builtin().Expect(c, nil); err != nil {
+					texts = append(texts, err.Error())
+				} else {
+					texts = append(texts, problemTexts(x.Compare(slices.Values(named(bad+".model.norm.weight", bad+".x", bad)), nil).Report)...)
+				}
+				require.NotEmpty(t, texts)
+				for _, s := range texts {
+					require.False(t, strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }), "%q", s)
+				}
+			})
+		}
+	}
+	c, err := hfconfig.Parse([]byte(`{"model_type": "llama", "num_hidden_layers": 1}`))
+	require.NoError(t, err)
+	_, err = hfconfig.Builtin().Expect(c, &hfconfig.ExpectOptions{Class: "\x1b"})
+	require.NoError(t, err, "the base model is known")
+}
+
+func problemTexts(r *diag.Report) (texts []string) {
+	for _, p := range r.Problems() {
+		texts = append(texts, p.Message, p.Cause, p.Fix)
+	}
+	return texts
 }

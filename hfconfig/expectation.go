@@ -4,6 +4,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/safeckpt/safeckpt/diag"
 )
 
 // A Tensor is one tensor that a checkpoint of the model holds.
@@ -59,7 +61,7 @@ func (r *Registry) Expect(c *Config, o *ExpectOptions) (*Expectation, error) {
 		return nil, err
 	}
 	if q := c.Quantization(); q != "" {
-		return nil, &UnknownError{m.name, "quantized by " + q + ": what such a checkpoint holds is not known"}
+		return nil, &UnknownError{m.name, "quantized by " + diag.Name(q) + ": what such a checkpoint holds is not known"}
 	}
 	x := &Expectation{ModelType: m.name, model: m, config: c, registry: r, limit: o.maxTensors()}
 	name := ""
@@ -71,7 +73,7 @@ func (r *Registry) Expect(c *Config, o *ExpectOptions) (*Expectation, error) {
 	}
 	if x.class = m.class(name); x.class == nil {
 		if x.class, x.Partial = m.role("base"), true; x.class == nil {
-			return nil, &UnknownError{m.name, "class " + name + " is not known"}
+			return nil, &UnknownError{m.name, "class " + diag.Name(name) + " is not known"}
 		}
 	}
 	x.Architecture = x.class.name

@@ -50,10 +50,10 @@ func missing(name string, tensors []string, files int, listed bool) diag.Problem
 	p := diag.New(diag.ShardMissing, "missing %s of %d files; %d tensors are lost with it: %s", diag.Name(name), files, len(tensors), parts(tensors))
 	p.File = name
 	p.Cause = "a download, copy or save that was interrupted, or the index is of another save"
-	p.Fix = "get " + name + " from where the others came from, or use the checkpoint before it"
+	p.Fix = "get " + diag.Name(name) + " from where the others came from, or use the checkpoint before it"
 	if listed {
 		p.Cause = "it is a symbolic link to a file that is gone, such as a blob of a cache that was cleaned"
-		p.Fix = "download the model again, e.g. hf download REPO " + name
+		p.Fix = "download the model again, e.g. hf download REPO " + shellArg(name)
 	}
 	return p
 }

@@ -62,10 +62,13 @@ func readSmall(fsys fs.FS, name string, limit int64) ([]byte, error) {
 }
 
 func unreadable(name string, err error) diag.Problem {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		err = path.Err // the path may be of a stranger's making
+	}
 	p := diag.New(diag.FileUnreadable, "%s cannot be read: %v", diag.Name(name), err)
 	p.File = name
 	p.Cause = "missing permission, a failing disk or a network filesystem that is gone"
-	p.Fix = "ls -l " + name
+	p.Fix = "ls -l " + shellArg(name)
 	return p
 }
 

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A shardName is model-00002-of-00004.safetensors taken apart.
@@ -61,8 +63,31 @@ func stemOf(name string) string {
 }
 
 // safeName reports whether an index may name this file: one in the directory of
-// the index or below it, on every operating system.
+// the index or below it, on every operating system, that can be printed as it is.
 func safeName(name string) bool {
 	return fs.ValidPath(name) && name != "." && filepath.IsLocal(name) &&
-		!strings.ContainsAny(name, "\\:\x00")
+		!strings.ContainsAny(name, `\:`) && isPrintable(name)
+}
+
+// isPrintable reports whether name holds neither control nor formatting
+// characters, which could steer a terminal.
+func isPrintable(name string) bool {
+	return utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// shellArg returns name as it must be typed to a shell.
+func shellArg(name string) string {
+	if strings.HasPrefix(name, "-") {
+		name = "./" + name
+	}
+	switch {
+	case !isPrintable(name): // bash, zsh and POSIX 2024 know these escapes
+		s := strconv.Quote(name)
+		return "$'" + strings.NewReplacer("'", `\'`, `\"`, `"`).Replace(s[1:len(s)-1]) + "'"
+	case name == "" || strings.ContainsFunc(name, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-+=@%,/", r))
+	}):
+		return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+	}
+	return name
 }

@@ -41,7 +41,7 @@ func OpenModel(fsys fs.FS, opts *OpenOptions) (*Model, error) {
 		p := diag.New(diag.IndexBesideSingle, "%s lies beside %s, which transformers loads instead", diag.Name(found.index), diag.Name(found.single))
 		p.File = found.index
 		p.Cause = "the model was saved twice into this directory, sharded and in one file"
-		p.Fix = "delete what is older: the index and its shards, or " + found.single
+		p.Fix = "delete what is older: the index and its shards, or " + diag.Name(found.single)
 		m.report.Add(p)
 		ix = nil
 	}

@@ -177,7 +177,7 @@ func TestModelProblems(t *testing.T) {
 }
 
 func TestModelUnsafeNames(t *testing.T) {
-	for _, name := range []string{"../x.safetensors", "/etc/passwd", `a\b.safetensors`, "https://host/x", "a\x00b", "", ".", "a/../../b", "C:x"} {
+	for _, name := range []string{"../x.safetensors", "/etc/passwd", `a\b.safetensors`, "https://host/x", "a\x00b", "a\x1b[31mb", "a\nb", "\u202ea", "", ".", "a/../../b", "C:x"} {
 		fsys := fstest.MapFS{indexName: {Data: indexOf(t, 4, map[string]string{"a": name, "b": shard1})}, shard1: {Data: shard("b")}}
 		m := openModel(t, fsys, nil)
 		require.True(t, m.Report().Has(diag.IndexUnsafeName), "%q", name)
