@@ -47,7 +47,8 @@ func New(c Code, format string, args ...any) Problem {
 func (p *Problem) Title() string { return byCode[p.Code].Title }
 
 // MarshalJSON writes the PROBLEM object of the tool's JSON, schema version 1:
-// strings that do not apply are null.
+// strings that do not apply are null. Names and values over 4,000 bytes lose their
+// middle: a file may have one huge name and very many problems with it.
 func (p Problem) MarshalJSON() ([]byte, error) {
 	type related struct {
 		File    *string `json:"file"`
@@ -57,7 +58,7 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 	}
 	var rel []related
 	for _, r := range p.Related {
-		rel = append(rel, related{orNull(r.File), orNull(r.Tensor), r.Offset, r.Message})
+		rel = append(rel, related{shortened(r.File), shortened(r.Tensor), r.Offset, r.Message})
 	}
 	return json.Marshal(struct {
 		Code     Code      `json:"code"`
@@ -72,8 +73,8 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 		Cause    *string   `json:"cause"`
 		Fix      *string   `json:"fix"`
 		Related  []related `json:"related,omitempty"`
-	}{p.Code, p.Severity.String(), p.Title(), p.Message, orNull(p.File), orNull(p.Tensor), p.Offset,
-		orNull(p.Want), orNull(p.Got), orNull(p.Cause), orNull(p.Fix), rel})
+	}{p.Code, p.Severity.String(), p.Title(), p.Message, shortened(p.File), shortened(p.Tensor), p.Offset,
+		shortened(p.Want), shortened(p.Got), orNull(p.Cause), orNull(p.Fix), rel})
 }
 
 func orNull(s string) *string {
@@ -83,15 +84,22 @@ func orNull(s string) *string {
 	return &s
 }
 
+func shortened(s string) *string { return orNull(elide(s, 4000)) }
+
+// elide leaves out the middle of a text over limit bytes and says so.
+func elide(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	cut := fmt.Sprintf("…%d bytes…", len(s)-limit)
+	return strings.ToValidUTF8(s[:limit/2], "") + cut + strings.ToValidUTF8(s[len(s)-limit/2:], "")
+}
+
 // Name returns a tensor name, metadata key or path for display: unchanged if it
 // is short and printable, else quoted, with control and bidirectional
 // characters escaped and the middle of anything over 200 bytes left out.
 func Name(s string) string {
-	const limit = 200
-	if len(s) > limit {
-		cut := fmt.Sprintf("…%d bytes…", len(s)-limit)
-		s = strings.ToValidUTF8(s[:limit/2], "") + cut + strings.ToValidUTF8(s[len(s)-limit/2:], "")
-	}
+	s = elide(s, 200)
 	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar || r == '"' }) {
 		return strconv.Quote(s)
 	}
