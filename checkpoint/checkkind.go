@@ -39,7 +39,7 @@ func checkKind(v *validation) error {
 	case c.kind == KindFSDP:
 		p := diag.New(diag.NeedsMerge, "no consolidated weights: they lie in FSDP shards")
 		p.Cause = "FSDP saved with SHARDED_STATE_DICT"
-		p.Fix = "accelerate merge-weights DIR OUT, or resume with FSDP"
+		p.Fix = "safeckpt merge-zero DIR OUT, or resume with FSDP"
 		v.add(p)
 	}
 	return nil

@@ -63,3 +63,18 @@ func TestZeRO(t *testing.T) {
 		require.NotEqual(t, checkpoint.ResumeExact, r.Resumable)
 	})
 }
+
+func TestFSDP(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS("zero/testdata/fsdp-w2")))
+	require.NoError(t, os.Remove(filepath.Join(dir, "expected.safetensors")))
+	r := validate(t, dir, nil)
+	require.True(t, r.Valid(), r.Report.Summary())
+	require.Equal(t, checkpoint.KindFSDP, r.Kind)
+	require.True(t, r.Expected)
+	require.Equal(t, 27, r.Tensors)
+	require.NoError(t, os.Truncate(filepath.Join(dir, "pytorch_model_fsdp_0", "__1_0.distcp"), 50_000))
+	r = validate(t, dir, nil)
+	require.False(t, r.Valid())
+	require.True(t, r.Report.Has(diag.RankFileDamaged))
+}

@@ -43,7 +43,7 @@ type check func(v *validation) error
 var checks = []check{
 	checkKind,
 	checkWeights,
-	checkZeRO,
+	checkShards,
 	checkConfig,
 	checkAdapters,
 	checkTexts,
