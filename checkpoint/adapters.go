@@ -24,6 +24,9 @@ type adapter struct {
 func (a *adapter) close() error { return a.weights.close() }
 
 func (c *Checkpoint) openAdapters(o *Options) {
+	if c.kind != KindAdapter && c.kind != KindFull {
+		return
+	}
 	var dirs []string
 	if c.files.has(adapterConfigFile) || c.files.has(adapterFile) || c.files.has(adapterBinFile) {
 		dirs = append(dirs, ".")
@@ -87,6 +90,7 @@ func (v *validation) checkAdapter(a *adapter, base *peft.Base, r *diag.Report) b
 		r.Add(unreadable(adapterConfigFile, a.configErr))
 		return false
 	case a.config == nil:
+		v.unheld = "there is no " + adapterConfigFile
 		p := diag.New(diag.AdapterConfigMissing, "%s is here without %s", adapterFile, adapterConfigFile)
 		p.File, p.Want = adapterConfigFile, "the config that PEFT saves beside the weights"
 		p.Cause, p.Fix = "only the weights were copied", "copy adapter_config.json from where the adapter was trained: rank, alpha and targets are in it"
@@ -105,6 +109,9 @@ func (v *validation) checkAdapter(a *adapter, base *peft.Base, r *diag.Report) b
 	}
 	found := peft.Check(&peft.Adapter{Config: a.config, Tensors: a.weights.header.Tensors}, base)
 	r.Merge("", &found.Report)
+	if !found.Expected {
+		v.unheld = "which tensors an adapter of type " + diag.Name(a.config.Type) + " has is not known here"
+	}
 	return found.Expected
 }
 

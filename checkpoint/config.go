@@ -33,6 +33,7 @@ func checkConfig(v *validation) error {
 		v.unheld = err.Error()
 		return nil
 	case err != nil:
+		v.unheld = "config.json cannot describe a model"
 		p := diag.New(diag.ConfigInvalid, "config.json cannot describe a model: %v", err)
 		p.File, p.Got = configFile, err.Error()
 		p.Cause = "the file was edited by hand, or belongs to another model"

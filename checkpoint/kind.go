@@ -170,6 +170,25 @@ func (l *listing) adapters() []string {
 	return names
 }
 
+// onlyAdapters reports whether the directory is an adapter's though it has no
+// adapter files itself: all its sub-directories are adapters that lie there under
+// their names, and none is a run or a checkpoint of its own.
+func (l *listing) onlyAdapters() bool {
+	n := 0
+	for _, files := range l.dirs {
+		named := slices.Contains(files, adapterConfigFile) && !slices.ContainsFunc(files, func(name string) bool {
+			return stepDir.MatchString(name) || name == trainerStateFile || name == trainingArgsFile
+		})
+		if !named && !l.hasTrainerFiles() {
+			return false
+		}
+		if named {
+			n++
+		}
+	}
+	return n > 0
+}
+
 // steps returns the checkpoint-N directories in step order.
 func (l *listing) steps() []string {
 	var names []string
@@ -227,7 +246,7 @@ func (l *listing) kind() Kind {
 	switch {
 	case len(l.match(modelFile)) > 0, len(l.match(binFile)) > 0:
 		return KindFull
-	case l.has(adapterConfigFile), l.has(adapterFile), l.has(adapterBinFile), len(l.adapters()) > 0:
+	case l.has(adapterConfigFile), l.has(adapterFile), l.has(adapterBinFile), l.onlyAdapters():
 		return KindAdapter // whatever else lies beside it, such as a value head
 	case len(l.safetensors()) > 0:
 		return KindFull

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/safeckpt/safeckpt/diag"
 )
@@ -16,6 +17,12 @@ func checkLeftovers(v *validation) error {
 	if v.c.files == nil {
 		return nil
 	}
+	if strings.HasPrefix(v.c.dir, "tmp-checkpoint-") {
+		p := diag.New(diag.Leftover, "%s is the staging directory of a save that was not finished", diag.Name(v.c.dir))
+		p.Cause = "transformers 4.36 to 4.38 saves under this name and renames it at the end; the process was killed before"
+		p.Fix = "resume from the newest checkpoint-N, and delete this directory"
+		v.add(p)
+	}
 	for _, name := range sortedKeys(v.c.files.shut) {
 		p := unreadable(name, v.c.files.shut[name])
 		v.add(p)
@@ -23,6 +30,9 @@ func checkLeftovers(v *validation) error {
 	for _, name := range sortedKeys(v.c.files.files) {
 		e := v.c.files.files[name]
 		if e.err != nil {
+			if v.c.model != nil && strings.HasSuffix(name, ".safetensors") {
+				continue // the model's report says so
+			}
 			p := diag.New(diag.FileUnreadable, "cannot be looked at: %s", plainError(e.err))
 			p.File = name
 			p.Cause = "a symlink that points nowhere (an incomplete Hugging Face cache, a moved directory), or missing permissions"

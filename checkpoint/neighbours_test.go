@@ -62,7 +62,7 @@ func TestDanglingLinkToWeights(t *testing.T) {
 	dir := checkpointtest.Damaged(t, real+"/qwen2-tiny", checkpointtest.Remove("model.safetensors"), link("../blobs/abc", "model.safetensors"))
 	r := validate(t, dir, nil)
 	require.False(t, r.Valid())
-	require.True(t, r.Report.Has(diag.FileUnreadable), "%v", r.Report.Problems())
+	require.Equal(t, 1, r.Report.Count(diag.Error), "told once: %v", r.Report.Problems())
 }
 
 func TestUnreadableRunIsNotPassedOver(t *testing.T) {
@@ -96,4 +96,26 @@ func TestBadStepDoesNotHideTheLoss(t *testing.T) {
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, s.FirstBadLoss, 0)
 	require.Equal(t, 0, s.MaxSteps)
+}
+
+// TestFolderWithAnAdapterIsAFolder: a folder of runs is not taken for the adapter
+// that one of its sub-directories holds.
+func TestFolderWithAnAdapterIsAFolder(t *testing.T) {
+	root := t.TempDir()
+	require.NoError(t, os.CopyFS(filepath.Join(root, "lora"), os.DirFS(real+"/qwen2_5_vl-tiny-lora")))
+	require.NoError(t, os.CopyFS(filepath.Join(root, "full"), os.DirFS(real+"/qwen2-tiny")))
+	require.NoError(t, checkpointtest.Truncate("model.safetensors", 0.5)(filepath.Join(root, "full")))
+	results, err := checkpoint.ValidateAll(t.Context(), root, nil)
+	require.NoError(t, err)
+	require.Len(t, results, 2)
+	require.ErrorIs(t, checkpoint.Check(t.Context(), root, nil), diag.FileTruncated)
+
+	named := t.TempDir()
+	for _, name := range []string{"policy", "ref"} {
+		require.NoError(t, os.CopyFS(filepath.Join(named, name), os.DirFS(real+"/qwen2_5_vl-tiny-lora")))
+	}
+	r := validate(t, named, nil)
+	require.Equal(t, checkpoint.KindAdapter, r.Kind)
+	require.True(t, r.Valid() && r.Expected)
+	require.Equal(t, 18, r.Tensors)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/safeckpt/safeckpt/checkpoint"
 	"github.com/safeckpt/safeckpt/checkpoint/checkpointtest"
 	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/safetensors"
 )
 
 // TestCommonDamage makes the damage that people report most often and checks
@@ -90,6 +91,17 @@ func TestCommonDamage(t *testing.T) {
 		"tensors that would be random": {
 			dir: vl, damage: []checkpointtest.Damage{checkpointtest.Drop(weights, func(name string) bool { return strings.HasPrefix(name, "visual.blocks.") })},
 			code: diag.TensorMissing, severity: diag.Error, message: "visual.blocks.0.", cause: "", fix: "",
+		},
+		"integer weights": {
+			dir: vl, damage: []checkpointtest.Damage{checkpointtest.Rewrite(weights, func(tensors []checkpointtest.Tensor) []checkpointtest.Tensor {
+				for i := range tensors {
+					if tensors[i].Name == "model.norm.weight" {
+						tensors[i].DType = safetensors.I16
+					}
+				}
+				return tensors
+			})},
+			code: diag.TensorInteger, severity: diag.Error, message: "model.norm.weight|I16", cause: "quantized", fix: "config.json",
 		},
 		"NaN": {
 			dir: vl, damage: []checkpointtest.Damage{checkpointtest.Fill(weights, "model.norm.weight", 0xFF)}, options: checkpoint.ValidateOptions{Values: true},

@@ -63,10 +63,14 @@ func checkResume(v *validation) error {
 		return nil
 	}
 	p := diag.New(diag.ResumeInexact, "training cannot be resumed exactly: %s", strings.Join(r.Reasons, "; "))
-	p.Cause, p.Fix = "files of the training state are missing", "resume from a checkpoint that has them, or start a new run from these weights"
+	p.Cause, p.Fix = "files of the training state are missing or damaged", "resume from a checkpoint that has them whole, or start a new run from these weights"
 	if c.trainer != nil && c.trainingStateFiles() == 0 {
 		p.Cause = "saved with save_only_model=True: the optimizer, the scheduler and the random state were never written"
 		p.Fix = "start a new run from these weights; train with save_only_model=False to be able to resume exactly"
+		if !isStep {
+			p.Cause = "this is a final model, which trainer.save_model writes without the training state, and no checkpoint-N"
+			p.Fix = "to go on training, resume from a checkpoint-N of the run"
+		}
 	}
 	v.add(p)
 	return nil

@@ -50,7 +50,9 @@ func (w *weights) close() error {
 func unreadable(name string, err error) diag.Problem {
 	p := diag.New(diag.FileUnreadable, "cannot be read: %s", plainError(err))
 	p.File, p.Got = name, plainError(err)
-	p.Cause, p.Fix = "missing permissions, a broken symlink, or a failing disk", "look at it with: ls -lL "+diag.Name(name)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		p.Cause, p.Fix = "missing permissions, or a symlink that points nowhere", "look at it with: ls -lL "+diag.Name(name)
+	}
 	return p
 }
 

@@ -13,6 +13,7 @@ const (
 	TensorTolerated  Code = "M009"
 	DTypeOther       Code = "M010"
 	HeadUnknown      Code = "M011"
+	TensorInteger    Code = "M012"
 )
 
 var modelCodes = []Info{
@@ -49,4 +50,7 @@ var modelCodes = []Info{
 	{HeadUnknown, Note, "only the base model was held against the config", "checkpoints were held against the base model only",
 		"config.json names no class in architectures, or one that is not known, so tensors outside the base model were not judged.",
 		"", "transformers 5.23.0 modeling_auto.py"},
+	{TensorInteger, Error, "integer weights", "weights are stored as integers",
+		"A weight that computes in floating point is stored as integers, and config.json has no quantization_config that says how to scale it. from_pretrained casts the integers as they are, without a word.",
+		"model.norm.weight is stored as I32, want a floating-point type", "transformers 5.23.0 core_model_loading.py"},
 }

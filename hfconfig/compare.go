@@ -181,9 +181,9 @@ func (c *comparing) ties() {
 				continue
 			}
 			c.Copies = append(c.Copies, Copy{first.held.Name, e.held.Name})
-			p := diag.New(diag.TiedTwice, "%s repeats %s, which the config ties to it: %s",
+			p := diag.New(diag.TiedTwice, "%s stands beside %s, to which the config ties it; whether they are equal was not read: %s",
 				diag.Name(e.held.Name), diag.Name(first.held.Name), diag.Size(e.held.Bytes()))
-			p.Tensor, p.Fix = e.held.Name, "none needed; save_pretrained writes it once. --values compares the two"
+			p.Tensor, p.Fix = e.held.Name, "compare the two with verify --values; save_pretrained writes it once"
 			c.Report.Add(p)
 		}
 		switch {

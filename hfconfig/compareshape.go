@@ -135,9 +135,27 @@ var torchDTypes = map[string]safetensors.DType{
 	"float8_e4m3fn": safetensors.F8_E4M3, "float8_e5m2": safetensors.F8_E5M2,
 }
 
+// integers reports weights of layers that are stored as integers without a
+// quantization that says how to scale them: torch casts them as they are.
+func (c *comparing) integers() {
+	for i := range c.m.entries {
+		e := &c.m.entries[i]
+		if e.held == nil || e.held.DType.IsFloat() || e.held.DType == safetensors.C64 || e.kind >= BatchNorm {
+			continue
+		}
+		p := diag.New(diag.TensorInteger, "%s is stored as %s, want a floating-point type", diag.Name(e.held.Name), e.held.DType)
+		p.Tensor, p.Want, p.Got = e.held.Name, "a floating-point dtype", e.held.DType.String()
+		p.Cause = "the weights were quantized and config.json has no quantization_config, or the dtype in the header is wrong"
+		p.Fix = "take the config.json that was saved with these weights, or the weights before they were quantized"
+		c.Report.Add(p)
+	}
+}
+
+
 // dtypes warns if most of the weights are of another dtype than the config says.
 // Some always are: norms, routers and the like are often kept in F32.
 func (c *comparing) dtypes() {
+	c.integers()
 	want, ok := torchDTypes[c.x.config.DType()]
 	if !ok {
 		return

@@ -2,6 +2,7 @@ package peft
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/safeckpt/safeckpt/diag"
@@ -110,10 +111,24 @@ func (k *check) leftovers() {
 		}
 		if e.key != "" {
 			k.leftoverOfMethod(e)
-		} else if !k.embedding(e) {
+		} else if !k.embedding(e) && !k.wrappedCopy(e) {
 			k.baseWeight(e)
 		}
 	}
+}
+
+// wrappedCopy accepts the copies of a saved module under the names of its
+// wrapper, X.modules_to_save.weight and X.original_module.weight: PEFT writes them
+// too when it saves the embeddings whole. Follows peft 0.21.2
+// utils/save_and_load.py, get_peft_model_state_dict.
+func (k *check) wrappedCopy(e *entry) bool {
+	for _, inner := range []string{".modules_to_save.weight", ".original_module.weight"} {
+		path, ok := strings.CutSuffix(e.name, inner)
+		if last := lastPart(path); ok && (inputEmbeddings[last] || outputEmbeddings[last]) && slices.ContainsFunc(k.c.ModulesToSave, func(m string) bool { return strings.HasSuffix(path, m) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // embedding accepts a whole input or output embedding: PEFT saves both when one

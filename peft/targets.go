@@ -131,7 +131,7 @@ func (k *check) targetEntries() {
 		}
 	}
 	for i, t := range k.res.Targets {
-		if t.Modules > 0 || ends[t.Entry] || i >= len(entries) && k.base == nil {
+		if t.Modules > 0 || ends[t.Entry] || k.match.excluded(t.Entry) || i >= len(entries) && k.base == nil {
 			continue
 		}
 		p := diag.New(diag.AdapterTargetUnused, "%s in target_modules selects no module %s", diag.Name(t.Entry), where)

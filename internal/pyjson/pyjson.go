@@ -15,7 +15,7 @@ import (
 	"unicode/utf8"
 )
 
-// MaxBytes bounds the files that Parse and Unmarshal accept. A trainer_state.json
+// MaxBytes bounds the text that this package accepts. A trainer_state.json
 // of a long run has tens of megabytes.
 const MaxBytes = 256 << 20
 
@@ -82,6 +82,17 @@ func Unmarshal(data []byte, v any) ([]Duplicate, error) {
 	return dups, nil
 }
 
+// Check judges data without decoding it: it takes no more memory than the names of
+// the objects that are open at once.
+func Check(data []byte) ([]Duplicate, error) {
+	var v ignored
+	return Unmarshal(data, &v)
+}
+
+type ignored struct{}
+
+func (*ignored) UnmarshalJSON([]byte) error { return nil }
+
 // Parse decodes data into a tree of map[string]any, []any, string, json.Number,
 // bool and nil; Python's literals become float64.
 func Parse(data []byte) (any, []Duplicate, error) {
@@ -105,6 +116,12 @@ func Parse(data []byte) (any, []Duplicate, error) {
 // resolve. It cannot occur by accident: scan drops it from nothing, and JSON
 // text holds a NUL in a string only when somebody wrote \u0000.
 const mark = "\x00py:"
+
+// IsLiteral reports whether raw, which Unmarshal put into a json.RawMessage, is one
+// of Python's literals.
+func IsLiteral(raw []byte) bool {
+	return bytes.HasPrefix(raw, []byte(marked)) && bytes.HasPrefix(raw[len(marked):], []byte("NaN")) || bytes.HasSuffix(raw, []byte(`Infinity"`)) && bytes.HasPrefix(raw, []byte(marked))
+}
 
 func resolve(v any) any {
 	switch v := v.(type) {
@@ -138,7 +155,9 @@ func scan(data []byte) ([]byte, []Duplicate, error) {
 	if i := invalidUTF8(data); i >= 0 {
 		return nil, nil, syntaxError(data, int64(i), errors.New("invalid UTF-8"))
 	}
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if bytes.HasPrefix(data, []byte("\ufeff")) {
+		return nil, nil, syntaxError(data, 0, errors.New("the text begins with a byte order mark, which Python's json.load refuses; save it as UTF-8 without one"))
+	}
 	var (
 		dups  []Duplicate
 		open  []map[string]struct{} // per open bracket: names seen, nil for an array
@@ -180,6 +199,9 @@ func scan(data []byte) ([]byte, []Duplicate, error) {
 		case 'N', 'I', '-':
 			for _, lit := range [...]string{"NaN", "Infinity", "-Infinity"} {
 				if bytes.HasPrefix(data[i:], []byte(lit)) {
+					if name { // marked, it would pass for one
+						return nil, dups, syntaxError(data, int64(i), fmt.Errorf("%s where a name is wanted", lit))
+					}
 					if moved == 0 {
 						clean = make([]byte, 0, len(data)+1024)
 					}

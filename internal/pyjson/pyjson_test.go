@@ -39,18 +39,35 @@ func TestErrorsArePlaced(t *testing.T) {
 		"empty":      {``, "line 1, column 1"},
 		"cut":        {"{\"a\":\n 1", "line 2, column"},
 		"junk":       {`{} x`, "line 1, column"},
+		"bom":        {"\ufeff{}", "line 1, column 1: the text begins with a byte order mark"},
 		"bad word":   {`{"a": Nope}`, "line 1, column"},
 		"bad utf-8":  {"{\"a\xff\": 1}", "line 1, column 4: invalid UTF-8"},
 		"deep":       {strings.Repeat("[", 2000), "line 1, column 1001: nested more than 1000 deep"},
 		"lone quote": {`{"a`, "line 1, column"},
+		"NaN a name": {`{NaN: 1}`, "line 1, column 2: NaN where a name is wanted"},
+		"2nd a name": {`{"a": [NaN], -Infinity: 1}`, "line 1, column 14: -Infinity where a name is wanted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := Parse([]byte(tt.in))
 			require.ErrorContains(t, err, tt.want)
 			var s *SyntaxError
 			require.ErrorAs(t, err, &s)
+			_, err = Check([]byte(tt.in))
+			require.ErrorAs(t, err, &s)
 		})
 	}
+}
+
+func TestCheckBuildsNothing(t *testing.T) {
+	text := []byte("[" + strings.Repeat("[],", 1<<20) + `{"a":NaN,"a":1}]`)
+	allocs := testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			dups, err := Check(text)
+			require.NoError(b, err)
+			require.Len(b, dups, 1)
+		}
+	})
+	require.Less(t, allocs.AllocedBytesPerOp(), int64(2*len(text)), "a copy for the literal, and no tree")
 }
 
 func FuzzParse(f *testing.F) {
@@ -58,7 +75,11 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		v, _, err := Parse(data)
+		v, dups, err := Parse(data)
+		dups2, err2 := Check(data)
+		if (err == nil) != (err2 == nil) || len(dups) != len(dups2) {
+			t.Fatalf("%q: Parse says %v %v, Check %v %v", data, dups, err, dups2, err2)
+		}
 		var want any
 		if json.Valid(data) && err != nil && !strings.Contains(err.Error(), "UTF-8") && !strings.Contains(err.Error(), "nested") {
 			t.Fatalf("encoding/json accepts %q, we say %v", data, err)
