@@ -247,7 +247,10 @@ class Emitter:
             _, name, path, role = rest.split(":")
             target = self.units[name]
             role = classes.AUTO_CLASSES.get(role, "")
-            if role and role in self.roles.get((target.model_type, name), ()) and not target.params:
+            known = self.roles.get((target.model_type, name), ())
+            if target.model_type in self.described and target.config is not u.config and known and not target.params:
+                text = f"use @{known[0]}"  # blocks of a file written by hand have names of their own
+            elif role and role in self.roles.get((target.model_type, name), ()) and not target.params:
                 text = f"use @{role}"
             else:
                 owner = "" if target.config is u.config else target.model_type + "."

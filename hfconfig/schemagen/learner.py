@@ -66,6 +66,7 @@ def differences(schema: Schema, seen: Traced) -> list[str]:
         have = got[k]
         if k[0].startswith("use:"):
             want = {**{a: seen.env.get(_join(k[0].split(":")[3], a)) for a in have}, **want}
+        have = {a: bool(v) if isinstance(want.get(a), bool) else v for a, v in have.items()}
         if want != have:
             out.append(f"{k[1]}: {want} not {have}")
     return out

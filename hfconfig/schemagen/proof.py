@@ -10,7 +10,8 @@ import subprocess
 import tempfile
 from typing import Any, Iterable, Iterator
 
-from . import classes
+from . import classes, coverage
+from .coverage import frozen
 from .emit import Emitter, write_files
 from .work import Work
 
@@ -44,7 +45,7 @@ def _draws(work: Work, names: list[str]) -> Iterator[dict]:
     return ({**d, "number": n} for name in names for n, d in enumerate(work.draws(name)) if not d["arguments"])
 
 
-def _refuted(files: dict[str, str], golden: pathlib.Path, scratch: pathlib.Path) -> set[str]:
+def _refuted(files: dict[str, str], golden: pathlib.Path, scratch: pathlib.Path) -> dict[str, str]:
     """Classes that a golden entry speaks against."""
     draws = []
     for path in sorted(golden.glob("*.json.gz")):
@@ -55,9 +56,7 @@ def _refuted(files: dict[str, str], golden: pathlib.Path, scratch: pathlib.Path)
         draws.append({"class": g["class"], "number": 0, "raw": published, "written": g["config"], "native": g.get("tensors_native", g["tensors"]),
                       "save": g["tensors"], "ties": {dropped: group[0] for group in g["tied"] for dropped in group[1:]}})
     wrong = {n: w for n, w in prove(files, draws, scratch).items() if w and "no schema describes" not in w and "not described" not in w and "is not known" not in w}
-    for n, w in sorted(wrong.items()):
-        print(f"  golden entry of {n}: {w[:200]}")
-    return set(wrong)
+    return {n: f"a golden entry: {w}" for n, w in wrong.items()}
 
 
 def _finite(x: Any) -> Any:
@@ -70,32 +69,49 @@ def _finite(x: Any) -> Any:
 
 
 def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, golden: pathlib.Path | None) -> None:
-    """Writes the files of the classes that agree with all their draws; then once more beside the files written by hand, which win."""
+    """Writes the files of the classes that hold, and COVERAGE.md beside their directory.
+
+    A class must agree with all its draws twice: among all that was learned, and beside the files written by hand, which win.
+    """
     work = Work(directory)
     results = work.results()
     auto = classes.auto_classes()
-    keep = {n for n, r in results.items() if r["status"] in ("learned", "partly") and r["schema"]}
     scratch = work.root / "prove"
     scratch.mkdir(exist_ok=True)
+    reasons = {n: _reason(r) for n, r in results.items()}
+    keep = {n for n, r in results.items() if r["status"] in ("learned", "partly") and r["schema"]}
     emitter = Emitter(results, keep)
     verdicts = prove(emitter.files(), _draws(work, [n for n in emitter.units if n in auto]), scratch)
     (scratch / "verdicts.json").write_text(json.dumps(verdicts, indent=1, sort_keys=True))
-    good = {n for n, wrong in verdicts.items() if not wrong}
-    print(f"{len(good)} of {len(verdicts)} classes agree with all draws")
+    for n, wrong in verdicts.items():
+        reasons[n] = wrong or ("never varied: " + ", ".join(fixed) if (fixed := frozen(results[n])) else "")
+    reasons |= emitter.dropped
+    good = {n for n in verdicts if not reasons[n]}
+    print(f"{sum(not w for w in verdicts.values())} of {len(verdicts)} classes agree with all draws, {len(good)} of them with no key left unvaried")
+
     hand = {p.name: p.read_text() for p in arch.glob("*.arch") if not p.read_text().startswith("generated ")}
-    described = {t for text in hand.values() for line in text.splitlines() if line.startswith("model ") for t in re.findall(r"[\w-]+", line[6:].split(" prefix")[0])}
-    if hand:
-        emitter = Emitter(results, keep, good, described)
-        verdicts = prove(hand | emitter.files(), _draws(work, sorted(n for n in good if n in emitter.units and emitter.units[n].model_type not in described)), scratch)
-        bad = {n: wrong for n, wrong in verdicts.items() if wrong}
-        print(f"beside the files written by hand: {len(verdicts) - len(bad)} of {len(verdicts)}")
-        for n, wrong in sorted(bad.items()):
-            print(f"  {n}: {wrong[:200]}")
-        good = {n for n, wrong in verdicts.items() if not wrong}
-    if golden is not None:
-        good -= _refuted(hand | Emitter(results, keep, good, described).files(), golden, scratch)
+    described = {t: name for name, text in hand.items() for line in text.splitlines() if line.startswith("model ")
+                 for t in re.findall(r"[\w-]+", line[6:].split(" prefix")[0])}
+    for _ in range(5):  # what falls may be used by others
+        files = hand | Emitter(results, keep, good, described).files()
+        again = prove(files, _draws(work, sorted(n for n in good)), scratch)
+        wrong = {n: w for n, w in again.items() if w}
+        if golden is not None:
+            wrong |= _refuted(files, golden, scratch)
+        wrong = {n: w for n, w in wrong.items() if n in good}
+        if not wrong:
+            break
+        for n, w in sorted(wrong.items()):
+            print(f"  {n}: {w[:200]}")
+            reasons[n] = w
+        good -= wrong.keys()
     files = Emitter(results, keep, good, described).files()
+    print(f"{len(good)} classes proven; {len(files)} files, {sum(map(len, files.values()))} bytes, {len(gzip.compress(''.join(files.values()).encode()))} compressed")
+    (arch.parent / "COVERAGE.md").write_text(coverage.write(auto, results, reasons, described))
     if only is not None:
         files = {f"{f}.arch": files[f"{f}.arch"] for f in only}
     write_files(files, arch)
-    print(f"{len(files)} files, {sum(map(len, files.values()))} bytes, {len(gzip.compress(''.join(files.values()).encode()))} compressed")
+
+
+def _reason(r: dict) -> str:
+    return r["reason"] if r["status"] == "failed" else r["reason"] or "learned only in part"
