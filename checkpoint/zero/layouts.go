@@ -79,6 +79,12 @@ func (s *Shards) planExperts(ctx context.Context, out *plan, l *tagListing) erro
 			return err
 		}
 	}
+	if int64(names) < s.experts {
+		p := diag.New(diag.RankMissing, "files of experts are missing: %d tensors of experts in %d files, want %d", names, len(l.experts), s.experts)
+		p.File, p.Want, p.Got = s.Tag, fmt.Sprintf("%d tensors in layer_L_expert_E_mp_rank_00_model_states.pt", s.experts), fmt.Sprint(names)
+		p.Cause, p.Fix = "the save was killed, or the files lie on other nodes", "copy them here, or merge another tag"
+		return s.refuse(p)
+	}
 	if halves > 0 {
 		p := diag.New(diag.ExpertsWorkingCopy, "%d of %d weights of experts come from their own files, in 16 bits", halves, names)
 		p.File = s.Tag

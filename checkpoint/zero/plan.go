@@ -18,6 +18,7 @@ func (s *Shards) planStage12(out *plan, p *part) error {
 	}
 	for g, params := range m.params {
 		if s.isExpertGroup(p, g) {
+			s.experts += int64(len(params)) * (int64(len(p.ranks)) / max(p.ranks[0].counts[g], 1))
 			continue // from the experts' own files
 		}
 		if err := s.planGroup(out, p, g, params); err != nil {

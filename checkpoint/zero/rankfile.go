@@ -2,11 +2,13 @@ package zero
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"slices"
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/internal/pickle"
+	"github.com/safeckpt/safeckpt/internal/torchzip"
 )
 
 // A rankFile is what one rank's optimizer file says.
@@ -93,7 +95,7 @@ func (s *Shards) readRank(ctx context.Context, n rankName) (*rankFile, error) {
 
 func (s *Shards) stageUnknown(t *torchFile, v pickle.Value, k int64) error {
 	p := diag.New(diag.StageUnknown, "%s: unknown zero_stage %d, want 1, 2 or 3", diag.Name(t.name), k)
-	p.File, p.Want, p.Got = t.name, "1, 2 or 3", p.Message
+	p.File, p.Want, p.Got = t.name, "1, 2 or 3", fmt.Sprint(k)
 	if off := v.Offset(); off >= 0 {
 		p.Offset = diag.At(off)
 	}
@@ -112,8 +114,7 @@ func (r *rankFile) readGroups(t *torchFile, groups pickle.Value) error {
 			return err
 		}
 		if st.stride != nil || len(st.shape) != 1 {
-			_, err := v.Ints() // says where in the pickle, and that a tensor is there
-			return err
+			return fmt.Errorf("%w: the partition of group %d has shape %v, want one dimension", torchzip.ErrStrided, len(r.groups), st.shape)
 		}
 		r.groups = append(r.groups, st)
 	}

@@ -36,6 +36,7 @@ type Shards struct {
 	files   []source
 	report  *diag.Report
 	tensors []*tensor
+	experts int64              // tensors of experts that the ranks have
 	working map[string]*tensor // of the model file, by name: nil in stage 3
 }
 

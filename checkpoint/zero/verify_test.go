@@ -1,0 +1,73 @@
+package zero_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/safeckpt/safeckpt/checkpoint/zero"
+	"github.com/safeckpt/safeckpt/diag"
+)
+
+func copyOf(t *testing.T, name string) string {
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata", name))))
+	return dir
+}
+
+func TestVerifyFindsOtherStep(t *testing.T) {
+	dir := copyOf(t, "odd-z2-fp32-w2-twotags")
+	model, err := os.ReadFile(filepath.Join(dir, "global_step2", "mp_rank_00_model_states.pt"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "global_step3", "mp_rank_00_model_states.pt"), model, 0o600))
+	s, err := zero.Open(t.Context(), dir, nil)
+	require.NoError(t, err)
+	require.True(t, s.Report().Has(diag.StepBehind))
+	out := filepath.Join(t.TempDir(), "out")
+	_, err = s.Merge(t.Context(), out, &zero.MergeOptions{Verify: true})
+	require.ErrorIs(t, err, diag.WorkingCopyDiffers)
+	require.NoFileExists(t, out)
+	_, err = s.Merge(t.Context(), out, nil)
+	require.NoError(t, err)
+}
+
+func TestCheckCRC(t *testing.T) {
+	want, _ := merge(t, "odd-z3-fp32-w1", nil)
+	dir := copyOf(t, "odd-z3-fp32-w1")
+	name := filepath.Join(dir, "global_step2", "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	at := bytes.Index(data, want["embed.weight"].Data)
+	require.Positive(t, at)
+	data[at+5] ^= 1
+	require.NoError(t, os.WriteFile(name, data, 0o600))
+	s, err := zero.Open(t.Context(), dir, nil)
+	require.NoError(t, err)
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	_, err = s.Merge(t.Context(), out, &zero.MergeOptions{CheckCRC: true})
+	require.ErrorIs(t, err, diag.ShardChecksum)
+	require.NoFileExists(t, out)
+}
+
+// TestRankFilesSwapped: DeepSpeed's script merges them without a word.
+func TestRankFilesSwapped(t *testing.T) {
+	dir := copyOf(t, "qwen-z2-bf16-w2-g2")
+	rank := func(r string) string {
+		return filepath.Join(dir, "global_step2", "bf16_zero_pp_rank_"+r+"_mp_rank_00_optim_states.pt")
+	}
+	require.NoError(t, os.Rename(rank("0"), rank("9")))
+	require.NoError(t, os.Rename(rank("1"), rank("0")))
+	require.NoError(t, os.Rename(rank("9"), rank("1")))
+	_, err := zero.Open(t.Context(), dir, nil)
+	require.ErrorIs(t, err, diag.FragmentPlace)
+}
+
+func TestExpertsMissing(t *testing.T) {
+	dir := copyOf(t, "moe-z2-fp32-w2")
+	require.NoError(t, os.Remove(filepath.Join(dir, "global_step2", "layer_0_expert_3_mp_rank_00_model_states.pt")))
+	_, err := zero.Open(t.Context(), dir, nil)
+	require.ErrorIs(t, err, diag.RankMissing)
+}
