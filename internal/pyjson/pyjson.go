@@ -117,10 +117,17 @@ func Parse(data []byte) (any, []Duplicate, error) {
 // text holds a NUL in a string only when somebody wrote \u0000.
 const mark = "\x00py:"
 
+// marked is how such a string begins in JSON.
+const marked = `"\u0000py:`
+
 // IsLiteral reports whether raw, which Unmarshal put into a json.RawMessage, is one
 // of Python's literals.
 func IsLiteral(raw []byte) bool {
-	return bytes.HasPrefix(raw, []byte(marked)) && bytes.HasPrefix(raw[len(marked):], []byte("NaN")) || bytes.HasSuffix(raw, []byte(`Infinity"`)) && bytes.HasPrefix(raw, []byte(marked))
+	switch string(raw) {
+	case marked + `NaN"`, marked + `Infinity"`, marked + `-Infinity"`:
+		return true
+	}
+	return false
 }
 
 func resolve(v any) any {
@@ -206,7 +213,7 @@ func scan(data []byte) ([]byte, []Duplicate, error) {
 						clean = make([]byte, 0, len(data)+1024)
 					}
 					clean = append(clean, data[moved:i]...)
-					clean = append(clean, `"\u0000py:`...)
+					clean = append(clean, marked...)
 					clean = append(append(clean, lit...), '"')
 					i += len(lit) - 1
 					moved = i + 1
