@@ -322,8 +322,8 @@ func (s *Shards) notes(out *plan) {
 		}
 	}
 	if len(ties) > 0 {
-		p := diag.New(diag.TiesDropped, "%d names share the weight of another: %s", len(ties), list(ties))
-		p.File, p.Fix = s.Tag, "they are written as copies; to leave them out: --ties drop"
+		p := diag.New(diag.TiesDropped, "tied weights, names that share the data of another: %s", list(ties))
+		p.File, p.Fix = s.Tag, "written as copies by default; to leave them out: --ties drop"
 		s.report.Add(p)
 	}
 	if !s.Universal && s.Ranks > 0 {
