@@ -30,7 +30,7 @@ func checkTexts(v *validation) error {
 		text, err := v.c.readText(name)
 		var dups []pyjson.Duplicate
 		if err == nil {
-			_, dups, err = pyjson.Parse(text)
+			dups, err = pyjson.Check(text)
 		}
 		if err != nil {
 			p := diag.New(diag.JSONInvalid, "not the JSON that it should be: %v", err)
