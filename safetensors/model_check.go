@@ -213,7 +213,10 @@ func (m *Model) checkTotalSize() {
 	for _, info := range m.Infos() {
 		sum += info.Bytes()
 	}
-	got := jsonKind(v)
+	got := "a number" // NaN, which cannot be marshalled
+	if raw, err := json.Marshal(v); err == nil {
+		got = jsonKind(raw)
+	}
 	if n, ok := v.(json.Number); ok {
 		got = diag.Name(n.String())
 		if got == strconv.FormatUint(sum, 10) {

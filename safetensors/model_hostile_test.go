@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os/exec"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"unicode"
@@ -85,5 +86,33 @@ func TestFixNamesFilesForTheShell(t *testing.T) {
 		}
 		require.Equal(t, name, string(out))
 		require.NoError(t, m.Close())
+	}
+}
+
+func TestHostileIndexTakesLittleMemory(t *testing.T) {
+	tree := "[" + strings.Repeat("[],", 1<<20) + "[]]"
+	for name, text := range map[string]string{
+		"other key": `{"x":` + tree + `,"weight_map":{"b":"` + shard1 + `"}}`,
+		"value":     `{"weight_map":{"a":` + tree + `,"b":"` + shard1 + `"}}`,
+		"metadata":  `{"metadata":` + tree + `,"weight_map":{"b":"` + shard1 + `"}}`,
+		"root":      tree,
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := fstest.MapFS{indexName: {Data: []byte(text)}, shard1: {Data: shard("b")}}
+			before := allocated()
+			m, err := safetensors.OpenModel(fsys, nil)
+			require.NoError(t, err)
+			require.Less(t, allocated()-before, uint64(12*len(text)))
+			require.NoError(t, m.Close())
+		})
+	}
+}
+
+func TestIndexKinds(t *testing.T) {
+	for value, want := range map[string]string{`NaN`: "a number", `-Infinity`: "a number", `1`: "a number", `-1`: "a number",
+		`null`: "null", `true`: "a boolean", `[]`: "an array", `{}`: "an object"} {
+		fsys := fstest.MapFS{indexName: {Data: []byte(`{"weight_map":{"a": ` + value + ` ,"b":"` + shard1 + `"}}`)}, shard1: {Data: shard("b")}}
+		m := openModel(t, fsys, nil)
+		require.Equal(t, "weight_map gives "+want+" as the file of a, want a string", m.Report().Problems()[0].Message)
 	}
 }

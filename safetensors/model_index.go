@@ -28,7 +28,7 @@ func (ix *index) names(file string) bool {
 // readIndex reads an index. What is wrong with it goes to the report; nil means
 // that it is of no use at all.
 func readIndex(fsys fs.FS, name string, report *diag.Report) *index {
-	text, err := readSmall(fsys, name, pyjson.MaxBytes)
+	text, err := readSmall(fsys, name, maxIndexBytes)
 	if err != nil {
 		report.Add(unreadable(name, err))
 		return nil
@@ -39,6 +39,13 @@ func readIndex(fsys fs.FS, name string, report *diag.Report) *index {
 	})
 	return ix
 }
+
+// Limits on an index. The largest known, with 91,000 tensors, has 9 MB; its
+// metadata is a number or two.
+const (
+	maxIndexBytes    = 64 << 20
+	maxMetadataBytes = 1 << 20
+)
 
 // readSmall reads a file of at most limit bytes.
 func readSmall(fsys fs.FS, name string, limit int64) ([]byte, error) {
@@ -79,7 +86,10 @@ const (
 
 // parseIndex decodes the text of an index.
 func parseIndex(text []byte, add func(diag.Problem)) *index {
-	tree, dups, err := pyjson.Parse(text)
+	// Values are decoded only where strings and numbers are wanted: a tree of all
+	// that a hostile index holds takes up to 65 times the text.
+	var root json.RawMessage
+	dups, err := pyjson.Unmarshal(text, &root)
 	for _, dup := range dups {
 		p := diag.New(diag.IndexDuplicate, "%s is twice in the index; the last one counts", diag.Name(dup.Name))
 		p.Offset = diag.At(dup.Offset)
@@ -105,33 +115,30 @@ func parseIndex(text []byte, add func(diag.Problem)) *index {
 		add(p)
 		return nil
 	}
-	object, ok := tree.(map[string]any)
+	object, ok := jsonObject(root)
 	if !ok {
-		return invalid("the index is %s, want an object with a weight_map", jsonKind(tree))
+		return invalid("the index is %s, want an object with a weight_map", jsonKind(root))
 	}
-	entries, ok := object["weight_map"].(map[string]any)
+	entries, ok := jsonObject(object["weight_map"])
 	if !ok {
-		got := "absent"
-		if v, there := object["weight_map"]; there {
-			got = jsonKind(v)
-		}
-		return invalid("weight_map of the index is %s, want an object of tensor names to file names", got)
+		return invalid("weight_map of the index is %s, want an object of tensor names to file names", jsonKind(object["weight_map"]))
 	}
 	if len(entries) == 0 {
 		return invalid("weight_map of the index is empty, want an entry for each tensor")
 	}
 	ix := &index{weightMap: make(map[string]string, len(entries))}
-	switch v := object["metadata"].(type) {
-	case map[string]any:
-		ix.metadata = v
-	case nil:
-	default:
-		invalid("metadata of the index is %s, want an object", jsonKind(v))
+	if v, ok := object["metadata"]; ok && len(v) > maxMetadataBytes {
+		invalid("metadata of the index takes %d bytes, want at most %d", len(v), maxMetadataBytes)
+	} else if ok && string(v) != "null" {
+		tree, _, _ := pyjson.Parse(v) // it has been parsed before
+		if ix.metadata, ok = tree.(map[string]any); !ok {
+			invalid("metadata of the index is %s, want an object", jsonKind(v))
+		}
 	}
 	unsafe := make(map[string]int)
 	files := make(map[string]bool)
 	for _, tensor := range slices.Sorted(maps.Keys(entries)) {
-		file, ok := entries[tensor].(string)
+		file, ok := jsonString(entries[tensor])
 		switch {
 		case !ok:
 			p := diag.New(diag.IndexInvalid, "weight_map gives %s as the file of %s, want a string", jsonKind(entries[tensor]), diag.Name(tensor))
@@ -155,19 +162,38 @@ func parseIndex(text []byte, add func(diag.Problem)) *index {
 	return ix
 }
 
-// jsonKind names the kind of a decoded value.
-func jsonKind(v any) string {
-	switch v.(type) {
-	case nil:
-		return "null"
-	case bool:
-		return "a boolean"
-	case string:
-		return "a string"
-	case json.Number, float64:
-		return "a number"
-	case []any:
-		return "an array"
+// jsonObject decodes one level of an object.
+func jsonObject(raw json.RawMessage) (object map[string]json.RawMessage, ok bool) {
+	if jsonKind(raw) != "an object" {
+		return nil, false
 	}
-	return "an object"
+	return object, json.Unmarshal(raw, &object) == nil
+}
+
+func jsonString(raw json.RawMessage) (s string, ok bool) {
+	if jsonKind(raw) != "a string" {
+		return "", false
+	}
+	return s, json.Unmarshal(raw, &s) == nil
+}
+
+// jsonKind names the kind of a value that pyjson.Unmarshal has accepted.
+func jsonKind(raw json.RawMessage) string {
+	switch {
+	case len(raw) == 0:
+		return "absent"
+	case pyjson.IsLiteral(raw):
+		return "a number"
+	case raw[0] == 'n':
+		return "null"
+	case raw[0] == 't', raw[0] == 'f':
+		return "a boolean"
+	case raw[0] == '"':
+		return "a string"
+	case raw[0] == '[':
+		return "an array"
+	case raw[0] == '{':
+		return "an object"
+	}
+	return "a number"
 }
