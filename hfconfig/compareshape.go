@@ -151,7 +151,6 @@ func (c *comparing) integers() {
 	}
 }
 
-
 // dtypes warns if most of the weights are of another dtype than the config says.
 // Some always are: norms, routers and the like are often kept in F32.
 func (c *comparing) dtypes() {
