@@ -12,7 +12,8 @@ import (
 // byte.
 var ErrSubByte = errors.New("safetensors: the slice does not consist of whole bytes")
 
-// Begin and End stand for a bound of Span that is left out.
+// Begin and End stand for a bound of Span that is left out: as start Begin, as
+// stop End, whichever way the step goes, as in numpy.
 const (
 	Begin = math.MinInt64
 	End   = math.MaxInt64
@@ -48,10 +49,7 @@ func Span(start, stop int64) Index { return Index{kind: indexSpan, start: start,
 // backwards, so that All().By(-1) reverses. It means nothing for At.
 func (x Index) By(step int64) Index {
 	if x.kind == indexAll {
-		x = Index{kind: indexSpan, start: Begin, stop: End}
-		if step < 0 {
-			x.start, x.stop = End, Begin
-		}
+		x = Span(Begin, End)
 	}
 	x.step = step
 	if step == 0 {
@@ -89,12 +87,22 @@ func (x Index) resolve(dim int64) (start, step, count int64, err error) {
 		lo, hi = -1, dim-1
 	}
 	clamp := func(i int64) int64 {
-		if i < 0 && i != Begin {
+		if i < 0 {
 			i += dim
 		}
 		return min(max(i, lo), hi)
 	}
-	start, stop := clamp(x.start), clamp(x.stop)
+	first, last := lo, hi
+	if step < 0 {
+		first, last = hi, lo
+	}
+	stop := last
+	if start = first; x.start != Begin {
+		start = clamp(x.start)
+	}
+	if x.stop != End {
+		stop = clamp(x.stop)
+	}
 	switch {
 	case step > 0 && start < stop:
 		count = (stop-start-1)/step + 1

@@ -50,9 +50,6 @@ func drawIndex(t *rapid.T, dim int) dimIndex {
 	out := dimIndex{python: text(start) + ":" + text(stop) + ":" + fmt.Sprint(step)}
 
 	first, last := int64(safetensors.Begin), int64(safetensors.End)
-	if step < 0 {
-		first, last = last, first
-	}
 	if start != nil {
 		first = int64(*start)
 	}
@@ -124,6 +121,33 @@ func openThrough(t require.TestingT, d safetensors.DType, shape []uint64, data [
 func sizeOfSlice(s safetensors.Slice) uint64 {
 	info := s.Info()
 	return info.Bytes()
+}
+
+func TestSliceOpenBounds(t *testing.T) {
+	data := []byte{0, 1, 2, 3, 4, 5, 6, 7}
+	tensor := openMemory(t, safetensors.U8, []uint64{8}, data)
+	const begin, end = safetensors.Begin, safetensors.End
+	for _, tt := range []struct {
+		name  string
+		index safetensors.Index
+		want  []byte
+	}{ // as numpy 2 takes them
+		{"[:2:-1]", safetensors.Span(begin, 2).By(-1), []byte{7, 6, 5, 4, 3}},
+		{"[2::-1]", safetensors.Span(2, end).By(-1), []byte{2, 1, 0}},
+		{"[::-3]", safetensors.Span(begin, end).By(-3), []byte{7, 4, 1}},
+		{"[::-1]", safetensors.All().By(-1), []byte{7, 6, 5, 4, 3, 2, 1, 0}},
+		{"[6:]", safetensors.Span(6, end), []byte{6, 7}},
+		{"[:2]", safetensors.Span(begin, 2), []byte{0, 1}},
+		{"[:-6:-2]", safetensors.Span(begin, -6).By(-2), []byte{7, 5, 3}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := tensor.Slice(tt.index)
+			require.NoError(t, err)
+			got := make([]byte, sizeOfSlice(s))
+			require.NoError(t, s.ReadInto(background, got))
+			require.Equal(t, tt.want, got)
+		})
+	}
 }
 
 func TestSliceRandom(t *testing.T) {
