@@ -11,6 +11,10 @@
 //     adapter_config.json, and whether it fits its base.
 //   - [github.com/safeckpt/safeckpt/checkpoint] takes a whole directory: what it is,
 //     whether it is whole and right, how training can resume from it.
+//   - [github.com/safeckpt/safeckpt/checkpoint/run] takes a training run: its
+//     checkpoints in order, what the next save deletes, rotation, disk use.
+//   - [github.com/safeckpt/safeckpt/checkpoint/zero] checks DeepSpeed ZeRO and FSDP
+//     shards and merges them into safetensors.
 //   - [github.com/safeckpt/safeckpt/checkpoint/checkpointtest] guards checkpoints in
 //     other people's tests.
 //   - [github.com/safeckpt/safeckpt/diag] holds problems, their codes and reports.
