@@ -258,6 +258,8 @@ func (f *File) readAt(p []byte, off int64) (int, error) {
 		return n, nil
 	case errors.Is(err, io.EOF) && off+int64(n) < f.size:
 		err = fmt.Errorf("safetensors: %s ends at byte %d, had %d when it was opened: %w", diag.Name(f.name), off+int64(n), f.size, io.ErrUnexpectedEOF)
+	case err == nil: // against the rules of io.ReaderAt; callers would try for ever
+		err = io.ErrNoProgress
 	}
 	return n, err
 }

@@ -340,3 +340,25 @@ func (c *countingReader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// stuckReader breaks the rules of io.ReaderAt beyond its first bytes.
+type stuckReader struct {
+	r    io.ReaderAt
+	upTo int64
+}
+
+func (s stuckReader) ReadAt(p []byte, off int64) (int, error) {
+	if off >= s.upTo {
+		return 0, nil
+	}
+	return s.r.ReadAt(p, off)
+}
+
+func TestStuckSource(t *testing.T) {
+	file := shard("a")
+	f, err := safetensors.NewFile(stuckReader{bytes.NewReader(file), 1}, int64(len(file)), nil)
+	require.NoError(t, err)
+	a, err := f.Tensor("a")
+	require.NoError(t, err)
+	require.ErrorIs(t, a.ReadInto(background, make([]byte, 4)), io.ErrNoProgress)
+}

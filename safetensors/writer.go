@@ -1,6 +1,7 @@
 package safetensors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -173,6 +174,8 @@ type TensorWriter struct {
 
 	mu    sync.Mutex
 	spans []span // what has been written: sorted, apart from one another
+
+	written int64 // sum of the spans
 }
 
 type span struct{ begin, end int64 }
@@ -181,13 +184,10 @@ type span struct{ begin, end int64 }
 func (t *TensorWriter) Size() int64 { return t.size }
 
 // Written returns how many of them have been written.
-func (t *TensorWriter) Written() (n int64) {
+func (t *TensorWriter) Written() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, s := range t.spans {
-		n += s.end - s.begin
-	}
-	return n
+	return t.written
 }
 
 // Write appends p to what Write and ReadFrom have written before.
@@ -234,14 +234,13 @@ func (t *TensorWriter) wrote(begin, end int64) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := 0
-	for i < len(t.spans) && t.spans[i].end < begin {
-		i++
-	}
+	i, _ := slices.BinarySearchFunc(t.spans, begin, func(s span, at int64) int { return cmp.Compare(s.end, at) })
 	j := i // the spans i to j-1 touch the new one
 	for ; j < len(t.spans) && t.spans[j].begin <= end; j++ {
+		t.written -= t.spans[j].end - t.spans[j].begin
 		begin, end = min(begin, t.spans[j].begin), max(end, t.spans[j].end)
 	}
+	t.written += end - begin
 	t.spans = slices.Replace(t.spans, i, j, span{begin, end})
 }
 

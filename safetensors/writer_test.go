@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -394,4 +395,24 @@ func TestKilledWriterLeavesOldOrNew(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWriterManyGaps(t *testing.T) {
+	const n = 20_000
+	w, err := safetensors.NewWriter(filepath.Join(t.TempDir(), "a"), []safetensors.TensorInfo{info("a", safetensors.U8, 2*n)}, nil, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, w.Abort()) }()
+	a, err := w.Tensor("a")
+	require.NoError(t, err)
+	order := rand.New(rand.NewPCG(1, 2)).Perm(2 * n)
+	for i, at := range order {
+		_, err := a.WriteAt([]byte{1}, int64(at))
+		require.NoError(t, err)
+		if i%3 == 0 { // written again, it counts once
+			_, err = a.WriteAt([]byte{1}, int64(at))
+			require.NoError(t, err)
+		}
+		require.EqualValues(t, i+1, a.Written())
+	}
+	require.NoError(t, w.Commit())
 }
