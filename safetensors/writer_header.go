@@ -102,7 +102,7 @@ func appendHeader(dst []byte, tensors []TensorInfo, metadata map[string]string, 
 		dst = append(dst, '}')
 	}
 	for i := range tensors {
-		if dst[len(dst)-1] != '{' || metadata != nil && i == 0 {
+		if dst[len(dst)-1] != '{' {
 			dst = append(dst, ',')
 		}
 		t := &tensors[i]
