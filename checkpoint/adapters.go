@@ -67,7 +67,7 @@ func checkAdapters(v *validation) error {
 	for _, a := range v.c.adapters {
 		var r diag.Report
 		held = v.checkAdapter(a, base, &r) && held
-		v.mergeAdapter(a, &r)
+		v.r.Report.Merge(a.dir, &r)
 	}
 	if v.c.kind == KindAdapter {
 		v.r.Expected = held
@@ -197,16 +197,7 @@ func (v *validation) checkAdapterValues() error {
 		if err != nil {
 			return err
 		}
-		v.mergeAdapter(a, found)
+		v.r.Report.Merge(a.dir, found)
 	}
 	return nil
-}
-
-// mergeAdapter adds a report whose files are named from the adapter's directory.
-func (v *validation) mergeAdapter(a *adapter, r *diag.Report) {
-	if a.dir == "." {
-		v.r.Report.Merge("", r)
-	} else {
-		v.r.Report.Merge(a.dir, r)
-	}
 }

@@ -74,8 +74,8 @@ func Open(ctx context.Context, dir string, o *Options) (*Checkpoint, error) {
 	return c, nil
 }
 
-// OpenFS opens the checkpoint at the root of fsys. Tensors are then read, not
-// mapped.
+// OpenFS opens the checkpoint at the root of fsys. Tensors can be mapped only if
+// its files are those of the operating system, as with os.DirFS.
 func OpenFS(ctx context.Context, fsys fs.FS, o *Options) (*Checkpoint, error) {
 	o = o.orDefaults(".")
 	c, err := openDir(ctx, fsys, o)

@@ -55,10 +55,10 @@ func (r *Report) omit(k kind, n int) {
 }
 
 // Merge adds everything that other holds, what it only counted included. File
-// names are prefixed by dir and a slash unless dir is "".
+// names are prefixed by dir and a slash unless dir is "" or ".".
 func (r *Report) Merge(dir string, other *Report) {
 	r.MergeFunc(other, func(p *Problem) bool {
-		if dir != "" && p.File != "" {
+		if dir != "" && dir != "." && p.File != "" {
 			p.File = dir + "/" + p.File
 		}
 		return true
