@@ -54,10 +54,11 @@ type view struct {
 	byPath  map[string]int      // of modules
 	tensors map[string][]uint64 // every tensor of the model
 	parents map[string]bool     // every module that holds others
+	pieces  map[string]bool     // modules that are one with others in memory, such as single experts
 }
 
 func newView(layout string) *view {
-	return &view{layout: layout, byPath: make(map[string]int), tensors: make(map[string][]uint64), parents: make(map[string]bool)}
+	return &view{layout: layout, byPath: make(map[string]int), tensors: make(map[string][]uint64), parents: make(map[string]bool), pieces: make(map[string]bool)}
 }
 
 func (v *view) add(m module) {
@@ -104,8 +105,9 @@ func NewBase(x *hfconfig.Expectation) *Base {
 			}
 		}
 		for t := range x.All(l) {
-			if _, known := v.tensors[t.Name]; !known { // cut in another way than in memory, such as single experts
+			if _, known := v.tensors[t.Name]; !known {
 				v.addUnknown(t.Name, t.Shape)
+				v.pieces[strings.TrimSuffix(t.Name, ".weight")] = true
 			}
 		}
 		if !v.sameNames(native) {

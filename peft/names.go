@@ -152,20 +152,25 @@ func (k *check) findView() bool {
 }
 
 // otherLayout warns of an adapter that has the names of a checkpoint on disk, or
-// of an older version of transformers.
+// of an older version of transformers. Those on single experts are right: PEFT
+// 0.21 joins them as it loads (peft/utils/transformers_weight_conversion.py).
 func (k *check) otherLayout(native *view, modules map[string]bool) {
 	if native.layout == k.view.layout {
 		return
 	}
+	inMemory := func(path string) bool { return native.has(path) || k.view.pieces[path] }
 	hits := 0
 	for path := range modules {
-		if native.has(path) {
+		if inMemory(path) {
 			hits++
 		}
 	}
+	if hits == len(modules) {
+		return
+	}
 	var e *entry
 	for _, x := range k.entries {
-		if x.key != "" && !native.has(plainPath(x.module)) {
+		if x.key != "" && !inMemory(plainPath(x.module)) {
 			e = x
 			break
 		}
