@@ -158,6 +158,61 @@ func TestFormat(t *testing.T) {
 	require.Equal(t, []uint64{10, 8}, x.Optional(hfconfig.Save)["head.weight"])
 }
 
+// A copy that is not written makes no layout of its own.
+func TestTiedAwayRowsMakeNoLayout(t *testing.T) {
+	const arch = `model m
+config
+  tied = true
+class C as base
+  embed embedding [3, 2]
+  head | save old_head linear [3, 2]
+  tie head.weight = embed.weight if tied
+`
+	for config, want := range map[string][]hfconfig.Layout{
+		`{"model_type": "m"}`:                {hfconfig.Save},
+		`{"model_type": "m", "tied": false}`: {hfconfig.Save, hfconfig.Native},
+	} {
+		x, err := expect(t, arch, config)
+		require.NoError(t, err)
+		require.Equal(t, want, x.Layouts(), config)
+	}
+}
+
+// TestParts holds what a model takes of another type: keys by the names that the
+// type itself has, hub names only where the part is loaded as it stands alone.
+func TestParts(t *testing.T) {
+	const arch = `model m
+config
+  free: auto usual
+  fixed: usual
+class C as base
+  free: use @base with free
+  fixed: use @base with fixed
+  width param [free.width]
+model usual
+config
+  d (width, w) = 1
+class U as base
+  . | hub inner: x param [d]
+  layout native save: y param [1]
+  layout hub: z param [1]
+model unusual
+config
+  w = 2
+class V as base
+  v param [w]
+`
+	x, err := expect(t, arch, `{"model_type": "m", "fixed": {"w": 5}}`)
+	require.NoError(t, err)
+	require.Equal(t, []hfconfig.Layout{hfconfig.Save, hfconfig.Hub}, x.Layouts())
+	require.Equal(t, map[string][]uint64{"free.x": {1}, "free.y": {1}, "fixed.x": {5}, "fixed.y": {1}, "width": {1}}, x.Tensors(hfconfig.Save))
+	require.Equal(t, map[string][]uint64{"free.inner.x": {1}, "free.z": {1}, "fixed.x": {5}, "fixed.y": {1}, "width": {1}}, x.Tensors(hfconfig.Hub))
+
+	x, err = expect(t, arch, `{"model_type": "m", "free": {"model_type": "unusual", "w": 7}}`)
+	require.NoError(t, err)
+	require.Equal(t, []uint64{7}, x.Tensors(hfconfig.Save)["width"])
+}
+
 func TestSchemaErrors(t *testing.T) {
 	const head = "model m\nconfig\n  a = 1\n"
 	for _, tt := range []struct{ text, want string }{

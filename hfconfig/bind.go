@@ -33,6 +33,7 @@ type place struct {
 	prefix   [layoutCount][]part
 	layouts  layoutSet
 	optional bool
+	part     bool // of a class that another one makes itself: hub names are those of Save
 	uses     int
 }
 
@@ -86,7 +87,7 @@ func (b *binder) stmt(s stmt, at place, out *[]node) error {
 		}
 		return b.under(unary{"not", s.cond}, at, out, func(out *[]node) error { return b.body(s.els, at, out) })
 	case layoutStmt:
-		at.layouts &= s.layouts
+		at.layouts &= at.seen(s.layouts)
 		return b.body(s.body, at, out)
 	case optionalStmt:
 		at.optional = true
@@ -171,7 +172,7 @@ func (b *binder) use(s useStmt, at place, out *[]node) error {
 		if c == nil {
 			return &UnknownError{e.model.name, "its schema has no class with the role " + s.role}
 		}
-		inner.model = e.model
+		inner.model, inner.part = e.model, at.part || s.with != "" && !e.auto
 		return b.body(c.body, inner, out)
 	}
 	inner.model = at.model
@@ -211,11 +212,27 @@ func (e *env) subPath(dotted string) (*env, error) {
 	return e, nil
 }
 
+// seen returns the layouts that statements under the given ones belong to.
+func (at *place) seen(layouts layoutSet) layoutSet {
+	if !at.part {
+		return layouts
+	}
+	layouts &^= 1 << Hub
+	if layouts.has(Save) {
+		layouts |= 1 << Hub
+	}
+	return layouts
+}
+
 // extend returns the names so far with p behind them.
 func (at *place) extend(p path) [layoutCount][]part {
 	var out [layoutCount][]part
 	for l := range Layout(layoutCount) {
-		names, segments := at.prefix[l], p.in(l)
+		from := l
+		if l == Hub && at.part {
+			from = Save
+		}
+		names, segments := at.prefix[l], p.in(from)
 		parts := slices.Clone(names)
 		add := func(text string) {
 			if n := len(parts); n > 0 && parts[n-1].x == nil {

@@ -13,7 +13,7 @@ func (p *plan) measure(work *frame, limit int) error {
 	if err := p.collectTies(f); err != nil {
 		return err
 	}
-	hubIsNative, rows := true, 0
+	rows, seen := 0, difference(0)
 	e := emitter{plan: p, layout: Save, emit: func(t *emitted) error {
 		if t.tied {
 			return nil
@@ -37,17 +37,14 @@ func (p *plan) measure(work *frame, limit int) error {
 			return nil
 		}
 		for l := range Layout(layoutCount) {
-			if r.layouts.has(l) != r.layouts.has(Save) || r.layouts.has(l) && !r.saved.has(l) {
-				p.distinct[l] = true
-			}
 			if l == Native || !r.native.has(l) {
 				if err := checkName(r.names[l], f); err != nil {
 					return err
 				}
 			}
 		}
-		if r.layouts.has(Hub) != r.layouts.has(Native) || r.layouts.has(Hub) && !r.native.has(Hub) {
-			hubIsNative = false
+		if d := r.differences(); d|seen != seen && !p.tiedAway(r, f) {
+			seen |= d
 		}
 		if rows++; rows > limit || p.count > limit {
 			return &ConfigError{"", fmt.Sprintf("it leads to more than %d tensors, the limit (ExpectOptions.MaxTensors)", limit)}
@@ -58,10 +55,24 @@ func (p *plan) measure(work *frame, limit int) error {
 		}
 		return e.tensors(r, f, shape, bias)
 	})
-	if hubIsNative {
-		p.distinct[Hub] = false
-	}
+	p.distinct[Native] = seen&nativeSave != 0
+	p.distinct[Hub] = seen&hubSave != 0 && seen&hubNative != 0
 	return err
+}
+
+// tiedAway reports whether a row is a copy of other weights only.
+func (p *plan) tiedAway(r *row, f *frame) bool {
+	if len(p.ties) == 0 || !r.layouts.has(Native) {
+		return false
+	}
+	name := appendName(nil, r.names[Native], f)
+	tied := func(suffix string) bool { _, ok := p.ties[string(name)+suffix]; return ok }
+	for _, suffix := range kinds[r.kind].suffixes {
+		if !tied(suffix) {
+			return false
+		}
+	}
+	return r.bias == nil || tied(".bias")
 }
 
 func (p *plan) collectTies(f *frame) error {

@@ -53,7 +53,7 @@ func (e *env) lookup(k string) (value, error) {
 		if sub == nil {
 			return value{}, &ConfigError{e.path + first, "null, but the model needs " + e.path + k}
 		}
-		return sub.lookup(rest)
+		return sub.lookup(sub.spelling(rest, e.model.keys[first].sub))
 	}
 	if key := e.model.keys[k]; key != nil {
 		k = key.name
@@ -65,6 +65,25 @@ func (e *env) lookup(k string) (value, error) {
 		m.v, m.err = e.compute(k)
 	}
 	return m.v, m.err
+}
+
+// spelling returns the type's own name of a key that a parent calls as the type
+// does which it takes by default.
+func (e *env) spelling(name string, parent *subConfig) string {
+	if !parent.auto || e.model.keys[name] != nil || strings.Contains(name, ".") {
+		return name
+	}
+	usual, err := e.reg.model(parent.modelType)
+	if err != nil || usual.keys[name] == nil {
+		return name
+	}
+	k := usual.keys[name]
+	for _, other := range append([]string{k.name}, k.aliases...) {
+		if e.model.keys[other] != nil {
+			return other
+		}
+	}
+	return name
 }
 
 func (e *env) compute(name string) (value, error) {

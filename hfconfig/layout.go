@@ -46,3 +46,24 @@ type layoutSet uint8
 const allLayouts layoutSet = 1<<layoutCount - 1
 
 func (s layoutSet) has(l Layout) bool { return s&(1<<l) != 0 }
+
+// A difference is a set of pairs of layouts in which a row differs.
+type difference uint8
+
+const (
+	nativeSave difference = 1 << iota
+	hubSave
+	hubNative
+)
+
+func (r *row) differences() (d difference) {
+	differ := func(a, b Layout, same layoutSet, pair difference) {
+		if r.layouts.has(a) != r.layouts.has(b) || r.layouts.has(a) && !same.has(a) {
+			d |= pair
+		}
+	}
+	differ(Native, Save, r.saved, nativeSave)
+	differ(Hub, Save, r.saved, hubSave)
+	differ(Hub, Native, r.native, hubNative)
+	return d
+}
