@@ -140,7 +140,7 @@ func (a *Archive) readDirectory(ctx context.Context, end *directoryEnd) error {
 		return tooMany()
 	}
 	a.Entries = make([]Entry, 0, end.count)
-	in := &directoryReader{a: a, in: bufio.NewReaderSize(io.NewSectionReader(a.r, end.offset, end.size), 32<<10)}
+	in := &directoryReader{a: a, in: bufio.NewReaderSize(io.NewSectionReader(a.r, end.offset, end.size), int(min(end.size, 32<<10)))}
 	left := end.size
 	for i := range end.count {
 		if i%1024 == 0 && ctx.Err() != nil {
