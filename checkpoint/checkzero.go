@@ -29,12 +29,12 @@ func checkShards(v *validation) error {
 	var refused *zero.Error
 	switch {
 	case errors.As(err, &refused):
-		for _, p := range refused.Report.Problems() {
+		v.r.Report.MergeFunc(refused.Report, func(p *diag.Problem) bool {
 			if beside && p.Severity == diag.Error {
 				p.Severity = diag.Warning
 			}
-			v.add(p)
-		}
+			return true
+		})
 		return nil
 	case err != nil:
 		return err

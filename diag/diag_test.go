@@ -71,6 +71,21 @@ func TestOmittedKeepTheirSeverity(t *testing.T) {
 	all.Merge("", &r)
 	require.Equal(t, 3, all.Count(diag.Note))
 	require.Equal(t, 0, all.Count(diag.Error))
+
+	errs := diag.Report{Limit: 1}
+	for range 3 {
+		errs.Add(diag.New(diag.TensorMissing, "x"))
+	}
+	var lowered diag.Report
+	lowered.MergeFunc(&errs, func(p *diag.Problem) bool {
+		if p.Severity == diag.Error {
+			p.Severity = diag.Warning
+		}
+		return true
+	})
+	require.Zero(t, lowered.Count(diag.Error))
+	require.Equal(t, 3, lowered.Count(diag.Warning), "those that were only counted too")
+	require.Equal(t, errs.Omitted(), lowered.Omitted())
 }
 
 func TestReportErr(t *testing.T) {

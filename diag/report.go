@@ -66,7 +66,8 @@ func (r *Report) Merge(dir string, other *Report) {
 }
 
 // MergeFunc is Merge with an edit: it may change its copy of a problem, and
-// returns whether to take it.
+// returns whether to take it. Of problems that other only counted it gets the code
+// and the severity, once for all of a kind.
 func (r *Report) MergeFunc(other *Report, edit func(*Problem) bool) {
 	if other == nil {
 		return
@@ -77,7 +78,9 @@ func (r *Report) MergeFunc(other *Report, edit func(*Problem) bool) {
 		}
 	}
 	for k, n := range other.omitted {
-		r.omit(k, n)
+		if p := (Problem{Code: k.code, Severity: k.severity}); edit(&p) {
+			r.omit(kind{p.Code, p.Severity}, n)
+		}
 	}
 }
 
