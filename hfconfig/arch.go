@@ -38,7 +38,7 @@ type model struct {
 	aliases  []string
 	prefix   string          // transformers' base_model_prefix, "" if none
 	keys     map[string]*key // by name and by alias
-	requires []require
+	requires []requirement
 	blocks   map[string]*block
 	classes  []*class
 	tolerate tolerate
@@ -69,7 +69,7 @@ type subConfig struct {
 	object    map[string]any // what stands for an absent or null object
 }
 
-type require struct {
+type requirement struct {
 	cond expr
 	text string
 }

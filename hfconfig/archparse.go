@@ -218,7 +218,7 @@ func (p *archParser) config(indent int) {
 		}
 		if c.take("require") {
 			start := c.pos
-			r := require{cond: c.expr()}
+			r := requirement{cond: c.expr()}
 			r.text = strings.TrimSpace(c.text[start:c.pos])
 			c.finish()
 			p.model.requires = append(p.model.requires, r)

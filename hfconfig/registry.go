@@ -1,13 +1,10 @@
 package hfconfig
 
 import (
-	"embed"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
-	"sync"
 )
 
 // ErrUnknownModel is matched (errors.Is) by the error of a config whose model is
@@ -74,8 +71,8 @@ func (r *Registry) model(modelType string) (*model, error) {
 		return m, nil
 	}
 	if r.builtin {
-		if file, ok := builtinIndex()[modelType]; ok {
-			a, err := file()
+		if f, ok := builtinIndex()[modelType]; ok {
+			a, err := f.parse()
 			if err != nil {
 				return nil, err
 			}
@@ -91,38 +88,3 @@ func (r *Registry) model(modelType string) (*model, error) {
 	}
 	return nil, &UnknownError{modelType, "no schema describes it"}
 }
-
-//go:embed arch/*.arch
-var archFiles embed.FS
-
-// builtinIndex maps each model type to its file, parsed on first use. The files
-// are only searched for the lines that begin with "model ".
-var builtinIndex = sync.OnceValue(func() map[string]func() (*Arch, error) {
-	index := make(map[string]func() (*Arch, error))
-	files, err := archFiles.ReadDir("arch")
-	if err != nil {
-		panic(err) // the files are part of the program
-	}
-	for _, f := range files {
-		text, err := archFiles.ReadFile("arch/" + f.Name())
-		if err != nil {
-			panic(err)
-		}
-		parse := sync.OnceValues(func() (*Arch, error) {
-			a, err := ParseArch(text)
-			if err != nil {
-				return nil, fmt.Errorf("hfconfig: arch/%s: %w", f.Name(), err)
-			}
-			return a, nil
-		})
-		for l := range strings.Lines(string(text)) {
-			if rest, ok := strings.CutPrefix(l, "model "); ok {
-				head, _, _ := strings.Cut(stripComment(rest), " prefix")
-				for _, t := range strings.FieldsFunc(head, func(r rune) bool { return strings.ContainsRune(" (),\r\n", r) }) {
-					index[t] = parse
-				}
-			}
-		}
-	}
-	return index
-})
