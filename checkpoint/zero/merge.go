@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/safeckpt/safeckpt/hfconfig"
-	"github.com/safeckpt/safeckpt/internal/atomicfile"
+	"github.com/safeckpt/safeckpt/internal/modeldir"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
@@ -89,8 +87,8 @@ func (s *Shards) Merge(ctx context.Context, dst string, o *MergeOptions) (*Merge
 		return nil, fmt.Errorf("zero: ties %q: want copy or drop", m.o.Ties)
 	}
 	file := strings.HasSuffix(dst, ".safetensors")
-	if err := s.checkTarget(dst, m.o.Force, file); err != nil {
-		return nil, err
+	if err := modeldir.Check(dst, file, m.o.Force, s.name); err != nil {
+		return nil, fmt.Errorf("zero: %w", err)
 	}
 	if err := m.choose(file); err != nil {
 		return nil, err
@@ -115,54 +113,6 @@ type merge struct {
 	stats   MergeStats
 }
 
-// checkTarget refuses what must not be written.
-func (s *Shards) checkTarget(dst string, force, file bool) error {
-	info, err := os.Stat(dst)
-	switch {
-	case err == nil && !force:
-		return fmt.Errorf("zero: %s exists: give another path, or use --force to overwrite it", dst)
-	case err == nil && info.IsDir() == file:
-		return fmt.Errorf("zero: %s is not a %s", dst, map[bool]string{true: "file", false: "directory"}[file])
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	if s.name == "" {
-		return nil
-	}
-	src, err := realPath(s.name)
-	if err != nil {
-		return err
-	}
-	out, err := realPath(dst)
-	if err != nil {
-		return err
-	}
-	if rel, err := filepath.Rel(src, out); err == nil && filepath.IsLocal(rel) {
-		return fmt.Errorf("zero: %s lies inside %s, which is never written to: give a path outside", dst, s.name)
-	}
-	return nil
-}
-
-// realPath resolves symbolic links in the part of a path that exists.
-func realPath(name string) (string, error) {
-	abs, err := filepath.Abs(name)
-	if err != nil {
-		return "", err
-	}
-	rest := ""
-	for {
-		real, err := filepath.EvalSymlinks(abs)
-		if err == nil {
-			return filepath.Join(real, rest), nil
-		}
-		parent := filepath.Dir(abs)
-		if !errors.Is(err, fs.ErrNotExist) || parent == abs {
-			return "", err
-		}
-		abs, rest = parent, filepath.Join(filepath.Base(abs), rest)
-	}
-}
-
 // writer is what the two writers of safetensors have in common.
 type writer interface {
 	Tensor(name string) (*safetensors.TensorWriter, error)
@@ -172,11 +122,10 @@ type writer interface {
 
 func (m *merge) write(ctx context.Context, dst string, file bool) (err error) {
 	opts := safetensors.WriterOptions{Step: m.o.Step}
-	parent := filepath.Dir(filepath.Clean(dst))
-	if err := m.step("mkdir", parent, func() error { return os.MkdirAll(parent, 0o777) }); err != nil {
-		return err
-	}
 	if file {
+		if err := modeldir.MakeParent(dst, m.o.Step); err != nil {
+			return err
+		}
 		w, err := safetensors.NewWriter(dst, m.infos, m.meta, &opts)
 		if err != nil {
 			return err
@@ -184,21 +133,18 @@ func (m *merge) write(ctx context.Context, dst string, file bool) (err error) {
 		m.stats.Files = []string{dst}
 		return m.fill(ctx, w, w.Tensors())
 	}
-	// A new directory is made beside its place under another name.
-	dir := dst
-	_, statErr := os.Stat(dst)
-	fresh := errors.Is(statErr, fs.ErrNotExist)
-	if fresh {
-		if dir, err = m.tempDir(dst); err != nil {
-			return err
-		}
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, m.step("remove", dir, func() error { return os.RemoveAll(dir) }))
-			}
-		}()
+	dir, err := modeldir.Create(dst, m.o.Step)
+	if err != nil {
+		return err
 	}
-	if err := m.writeCompanions(dir); err != nil {
+	defer func() { err = errors.Join(err, dir.Abort()) }()
+	err = dir.CopyCompanions(m.s.fsys, m.s.base, func(name string) bool {
+		if m.stats.Adapter {
+			return modeldir.IsCompanion(name) && name != "config.json" || name == "adapter_config.json"
+		}
+		return modeldir.IsCompanion(name)
+	})
+	if err != nil {
 		return err
 	}
 	stem := "model"
@@ -209,7 +155,7 @@ func (m *merge) write(ctx context.Context, dst string, file bool) (err error) {
 	if limit == 0 {
 		limit = 1<<63 - 1
 	}
-	w, err := safetensors.NewModelWriter(dir, m.infos, m.meta, &safetensors.ModelWriterOptions{
+	w, err := safetensors.NewModelWriter(dir.Path, m.infos, m.meta, &safetensors.ModelWriterOptions{
 		WriterOptions: opts, MaxShardSize: limit, Stem: stem, RemoveStale: m.o.Force})
 	if err != nil {
 		return err
@@ -222,19 +168,7 @@ func (m *merge) write(ctx context.Context, dst string, file bool) (err error) {
 	if err := m.fill(ctx, w, order); err != nil {
 		return err
 	}
-	if !fresh {
-		return nil
-	}
-	if err := m.step("rename", dst, func() error { return os.Rename(dir, dst) }); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(filepath.Dir(dst), &atomicfile.Options{Step: m.o.Step})
-}
-
-// tempDir makes a directory for what will be dst.
-func (m *merge) tempDir(dst string) (dir string, err error) {
-	dir = atomicfile.TempName(dst)
-	return dir, m.step("mkdir", dir, func() error { return os.Mkdir(dir, 0o777) })
+	return dir.Publish()
 }
 
 // fill copies all tensors and puts the result in its place.
@@ -247,13 +181,4 @@ func (m *merge) fill(ctx context.Context, w writer, order []safetensors.TensorIn
 		return errors.Join(err, w.Abort())
 	}
 	return nil
-}
-
-func (m *merge) step(op, path string, do func() error) error {
-	if m.o.Step != nil {
-		if err := m.o.Step(op, path); err != nil {
-			return err
-		}
-	}
-	return do()
 }
