@@ -238,6 +238,16 @@ func (v *view) addTiedHead() {
 	}
 }
 
+// embeddingWidth returns the width of the input embeddings, 0 if it is not known.
+func (v *view) embeddingWidth() uint64 {
+	for _, m := range v.modules {
+		if m.kind == embedding && inputEmbeddings[lastPart(m.path)] {
+			return m.out
+		}
+	}
+	return 0
+}
+
 // inputEmbeddings are the last parts of the names that models give to their
 // token embedding; outputEmbeddings to the layer that maps back to tokens.
 var (

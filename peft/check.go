@@ -10,26 +10,29 @@ import (
 
 // A check holds one adapter against its config and a base.
 type check struct {
-	c       *Config
-	method  *method
-	base    *Base // nil if there is none
-	view    *view // of the base; without a base, of the file itself
-	match   *matcher
-	entries []*entry
-	modules map[string]map[string]*entry // of the method's tensors: by module, by key
-	used    map[*entry]bool              // accounted for
-	unsure  bool                         // some names could not be held against the base
-	layers  map[layerID]bool             // that the file holds something for
-	absent  map[string]string            // by stack: the layers that it holds nothing for, in words
-	depth   map[string]int               // of the base: the highest layer of each stack
-	res     *Result
+	c          *Config
+	method     *method // nil if the type is known by name only
+	base       *Base   // nil if there is none
+	view       *view   // of the base; without a base, of the file itself
+	match      *matcher
+	entries    []*entry
+	modules    map[string]map[string]*entry // of the method's tensors: by module, by key
+	shared     map[string]*entry            // those outside of modules
+	adapted    []layer                      // the modules that the config selects
+	used       map[*entry]bool              // accounted for
+	mayBeEmpty map[*entry]bool
+	unsure     bool              // some names could not be held against the base
+	layers     map[layerID]bool  // that the file holds something for
+	absent     map[string]string // by stack: the layers that it holds nothing for, in words
+	depth      map[string]int    // of the base: the highest layer of each stack
+	res        *Result
 }
 
 // Check holds an adapter against its config and, if base is not nil, against
 // the model that it is meant for. Without a base it says what config and file
 // alone can tell. It reads no values; see CheckValues.
 func Check(a *Adapter, base *Base) *Result {
-	k := &check{c: a.Config, base: base, modules: make(map[string]map[string]*entry), used: make(map[*entry]bool), res: &Result{}}
+	k := &check{c: a.Config, base: base, modules: make(map[string]map[string]*entry), shared: make(map[string]*entry), used: make(map[*entry]bool), mayBeEmpty: make(map[*entry]bool), res: &Result{}}
 	k.res.Report.Merge("", a.Config.Report())
 	k.method = methods[k.c.Type]
 	k.read(a.Tensors)
@@ -37,25 +40,41 @@ func Check(a *Adapter, base *Base) *Result {
 		return k.res
 	}
 	k.dtypes()
-	if k.method == nil {
+	switch {
+	case k.method == nil:
 		k.notHeld()
-		return k.res
+	case k.method.prompt != nil:
+		k.res.Expected = true
+		k.prompt()
+	default:
+		k.res.Expected = true
+		k.layered()
 	}
-	k.res.Expected = true
+	k.empties()
+	return k.res
+}
+
+// layered holds an adapter that goes onto modules of the base.
+func (k *check) layered() {
 	k.prefixes()
 	k.adapterNames()
-	if base != nil {
+	if k.base != nil {
 		k.res.Based = true
 		if !k.findView() {
-			return k.res
+			return
 		}
 	} else {
 		k.view = k.viewOfFile()
 	}
 	k.inferTargets()
 	k.match = newMatcher(k.c)
-	k.targets()
+	if k.method.targets != nil {
+		k.method.targets(k)
+	} else {
+		k.targets()
+	}
 	k.parameters()
+	k.sharedTensors()
 	k.savedModules()
 	k.tokenRows()
 	k.biases()
@@ -65,7 +84,6 @@ func Check(a *Adapter, base *Base) *Result {
 	k.evenLayers()
 	k.baseName()
 	k.res.Report.Add(k.match.problems...)
-	return k.res
 }
 
 // problem returns a problem of the weights file.
@@ -110,7 +128,10 @@ func (k *check) index() {
 			continue
 		}
 		of := k.modules[e.module]
-		if of == nil {
+		switch {
+		case e.prefix == prefixOther:
+			of = k.shared
+		case of == nil:
 			of = make(map[string]*entry)
 			k.modules[e.module] = of
 		}
@@ -141,14 +162,6 @@ func (k *check) fileModules() []string {
 func (k *check) viewOfFile() *view {
 	v := newView("file")
 	for _, path := range k.fileModules() {
-		keys := k.modules[path]
-		m := module{path: path}
-		switch {
-		case keys["lora_embedding_A"] != nil || keys["lora_embedding_B"] != nil:
-			m.kind = embedding
-		case keys["lora_A.weight"] != nil && len(keys["lora_A.weight"].info.Shape) > 2:
-			m.kind = conv
-		}
 		if outer, ok := strings.CutSuffix(path, ".base_layer.out_proj"); ok && k.modules[outer] != nil {
 			v.modules[v.byPath[outer]].kind = attention
 			continue
@@ -156,15 +169,32 @@ func (k *check) viewOfFile() *view {
 		if strings.HasSuffix(path, ".base_layer") {
 			continue // of nested parameters, see parameters
 		}
-		v.add(m)
+		v.add(module{path: path, kind: k.method.kindOf(k.modules[path])})
 	}
 	return v
+}
+
+// kindOf tells a module's kind by its tensors: those of embeddings say so in
+// their names, those of convolutions have more than two dimensions.
+func (m *method) kindOf(of map[string]*entry) kind {
+	for key, e := range of {
+		switch {
+		case strings.Contains(key, "_embedding_") && slices.Contains(m.takes, embedding):
+			return embedding
+		case len(e.info.Shape) > 2 && slices.Contains(m.takes, conv):
+			return conv
+		}
+	}
+	return m.takes[0]
 }
 
 // rank returns the rank of a module, the pattern that it comes from ("" for r)
 // and its alpha.
 func (k *check) rank(name string) (rank int, key string, alpha float64) {
 	rank, alpha = k.c.Rank, k.c.Alpha
+	if n, ok := k.c.ranks[name]; ok {
+		return n, name, alpha
+	}
 	if hits := k.match.pick(k.c.RankPattern, name); len(hits) > 0 {
 		p := k.c.RankPattern[hits[0]]
 		rank, key = int(p.Value), p.Key
@@ -186,7 +216,7 @@ func (k *check) targets() {
 		if !ok {
 			continue
 		}
-		if m.kind == other || !slices.Contains(k.method.takes, m.kind) {
+		if !k.method.accepts(m.kind) {
 			k.unsupported(m.path, entry)
 			continue
 		}
@@ -209,7 +239,7 @@ func (k *check) targetOf(m *module) (string, bool) {
 // targetedParents finds modules that hold other modules and are selected too.
 // PEFT raises an error for them.
 func (k *check) targetedParents() {
-	if k.base == nil || !k.base.certain || k.view != k.base.views[0] || k.c.Targets.allLinear() {
+	if k.base == nil || !k.base.certain || k.view != k.base.views[0] || k.c.Targets.allLinear() || k.method.accepts(other) {
 		return
 	}
 	for _, path := range sortedKeys(k.view.parents) {
@@ -268,13 +298,32 @@ func (k *check) part(m *module, rank int, key string) (have int, complete bool) 
 	if m.kind == matrix {
 		m = k.resolve(m, rank, of)
 	}
-	shape := func(key string) []uint64 {
+	l := k.layer(m, rank, of)
+	k.adapted = append(k.adapted, l)
+	for key, e := range of {
+		if k.method.extra != nil && k.method.extra(k.c, key) {
+			k.used[e] = true
+		}
+	}
+	return k.hold(m, k.method.wants(&l), of, rank, key)
+}
+
+func (k *check) layer(m *module, rank int, of map[string]*entry) layer {
+	l := layer{module: *m, c: k.c, rank: rank, feedforward: k.match.feedforwardModule(m.path)}
+	l.have = func(key string) []uint64 {
 		if e := of[key]; e != nil {
 			return e.info.Shape
 		}
 		return nil
 	}
-	wants := k.method.wants(k.c, m, rank, shape)
+	if k.base != nil {
+		l.own = func(name string) []uint64 { return k.view.tensors[m.path+"."+name] }
+	}
+	return l
+}
+
+// hold holds tensors, of by their keys, against the wanted ones.
+func (k *check) hold(m *module, wants []want, of map[string]*entry, rank int, key string) (have int, complete bool) {
 	var absent []want
 	var wrong []mismatch
 	empty := false
@@ -282,20 +331,20 @@ func (k *check) part(m *module, rank int, key string) (have int, complete bool) 
 	for _, w := range wants {
 		e := of[w.key]
 		if e == nil {
-			absent = append(absent, w)
+			if !w.optional {
+				absent = append(absent, w)
+			}
 			continue
 		}
 		have++
 		k.used[e] = true
-		if isEmpty(e.info) {
+		switch {
+		case isEmpty(e.info) && !w.isEmpty():
 			empty = true
-		} else if !fits(w.shape, e.info.Shape, bound) {
+		case !fits(w.shape, e.info.Shape, bound):
 			wrong = append(wrong, mismatch{e, bindAll(w.shape, bound)})
-		}
-	}
-	for key, e := range of {
-		if k.method.extra != nil && k.method.extra(k.c, key) {
-			k.used[e] = true
+		case w.isEmpty():
+			k.mayBeEmpty[e] = true
 		}
 	}
 	if have == 0 && k.mayLack(m) {
@@ -309,24 +358,33 @@ func (k *check) part(m *module, rank int, key string) (have int, complete bool) 
 	return have, !empty && len(absent) == 0 && len(wrong) == 0
 }
 
+// adapterRoot is the module that the tensors outside of layers belong to.
+const adapterRoot = "base_model"
+
+// sharedTensors holds the tensors that stand outside of modules against the file.
+func (k *check) sharedTensors() {
+	if k.method.shared == nil {
+		return
+	}
+	k.hold(&module{path: adapterRoot}, k.method.shared(k.c, k.adapted), k.shared, k.c.Rank, "")
+}
+
 // resolve decides what a 2-d weight of unknown class is by the tensors that are
 // there for it.
 func (k *check) resolve(m *module, rank int, of map[string]*entry) *module {
 	as := func(kd kind, in, out uint64) *module { return &module{m.path, kd, in, out, m.shape} }
-	if of["lora_embedding_A"] != nil || of["lora_embedding_B"] != nil {
+	if !k.method.takesAny(linear, conv1d) || k.method.kindOf(of) == embedding {
 		return as(embedding, m.shape[0], m.shape[1])
 	}
 	straight, turned := as(linear, m.in, m.out), as(conv1d, m.out, m.in)
-	shape := func(key string) []uint64 {
-		if e := of[key]; e != nil {
-			return e.info.Shape
-		}
-		return nil
+	if !slices.Contains(k.method.takes, conv1d) {
+		return straight
 	}
 	for _, candidate := range []*module{straight, turned} {
 		ok := true
 		bound := make(map[string]uint64)
-		for _, w := range k.method.wants(k.c, candidate, rank, shape) {
+		l := k.layer(candidate, rank, of)
+		for _, w := range k.method.wants(&l) {
 			if e := of[w.key]; e != nil {
 				ok = ok && fits(w.shape, e.info.Shape, bound)
 			}

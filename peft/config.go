@@ -25,9 +25,9 @@ type Config struct {
 	BaseModelName string // base_model_name_or_path: informative, never checked by PEFT
 	TaskType      string // such as "CAUSAL_LM", "" if absent
 
-	Rank          int       // r
-	Alpha         float64   // lora_alpha; scaling is Alpha/Rank
-	RankPattern   []Pattern // in the order of the file: the first that matches wins
+	Rank          int       // r, or the number that does the same for another type, such as n_frequency of FourierFT
+	Alpha         float64   // lora_alpha or alpha; of LoRA the scaling is Alpha/Rank
+	RankPattern   []Pattern // values of Rank for single modules, in the order of the file: the first that matches wins
 	AlphaPattern  []Pattern
 	RSLoRA        bool // scaling is Alpha/sqrt(Rank)
 	DoRA          bool
@@ -39,6 +39,7 @@ type Config struct {
 	ModulesToSave []string
 
 	Targets           Names // target_modules
+	Feedforward       Names // feedforward_modules, of IA3
 	Exclude           Names // exclude_modules
 	LayersToTransform []int // nil means all
 	LayersPattern     []string
@@ -50,8 +51,10 @@ type Config struct {
 	// tensors, such as kasa_config.
 	Variants []string
 
-	fields map[string]json.RawMessage
-	report diag.Report
+	fields  map[string]json.RawMessage
+	options map[string]int // see method.options
+	ranks   map[string]int // of single modules, by name: AdaLoRA
+	report  diag.Report
 }
 
 // Names is how PEFT selects modules: by a list, of which an entry matches a
@@ -181,9 +184,8 @@ func (c *Config) read() {
 	c.Bias = c.str("bias", "none")
 	c.FanInFanOut = c.truth("fan_in_fan_out", false)
 	c.TieWeights = c.truth("ensure_weight_tying", false)
-	c.RankPattern, c.AlphaPattern = c.patterns("rank_pattern"), c.patterns("alpha_pattern")
 	c.readLayers()
-	c.readRank()
+	c.readNumbers()
 	c.readLoRA()
 }
 
@@ -233,9 +235,10 @@ func (c *Config) checkUnknown() {
 var commonFields = []string{"task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path",
 	"revision", "inference_mode", "runtime_config"}
 
-// readLayers reads what goes with layer indices. Follows LoraConfig.__post_init__.
+// readLayers reads what goes with layer indices. Follows __post_init__ of the
+// config classes.
 func (c *Config) readLayers() {
-	if c.Targets.isRegex() && !c.Targets.allLinear() {
+	if c.Targets.isRegex() && !c.Targets.allLinear() && !laxLayers[c.Type] {
 		for _, f := range []string{"layers_to_transform", "layers_pattern"} {
 			if !c.isNull(f) {
 				c.invalid(f, "null when target_modules is a regular expression", "set", "say the layers in the expression and set "+f+" to null")
@@ -246,3 +249,7 @@ func (c *Config) readLayers() {
 		c.invalid("layers_pattern", "null when layers_to_transform is null", "set", "set layers_pattern to null")
 	}
 }
+
+// laxLayers are the types that take layers_to_transform beside a regular
+// expression, and leave it aside.
+var laxLayers = set("BOFT", "GRALORA", "LOHA", "LOKR", "OFT", "RANDLORA", "VBLORA", "VERA")

@@ -21,56 +21,13 @@ var variants = []struct{ field, effect string }{
 	{"velora_config", "only training is changed"},
 }
 
-// readRank reads r (which some other types have too) and lora_alpha.
-func (c *Config) readRank() {
-	c.Rank = c.int("r", 8)
-	if c.Type != "LORA" {
-		return
-	}
-	if v := c.value("r"); c.has("r") {
-		if n, ok := integer(v); !ok || n <= 0 {
-			c.invalid("r", "a positive integer", show(v), "set r to the rank that the adapter was trained with: the smaller dimension of its lora_A")
-			c.Rank = 0
-		}
-	}
-	c.Alpha = 8
-	switch v := c.value("lora_alpha"); {
-	case !c.has("lora_alpha"):
-		c.defaultAssumed("lora_alpha", "the scaling may not be the one that was trained")
-	default:
-		alpha, ok := number(v)
-		if !ok {
-			c.wrongType("lora_alpha", "a number", v)
-			break
-		}
-		if c.Alpha = alpha; alpha == 0 {
-			p := c.add(diag.AdapterAlphaZero, "lora_alpha is 0: the adapter changes nothing")
-			p.Want, p.Got = "the lora_alpha of the training, often r or 2*r", "0"
-			p.Cause = "the scaling is lora_alpha / r"
-			p.Fix = "set lora_alpha to the value that the adapter was trained with"
-			c.report.Add(p)
-		}
-	}
-	if !c.has("r") {
-		c.defaultAssumed("r", "with it go the shapes and the scaling lora_alpha / r")
-	}
-	c.RSLoRA = c.truth("use_rslora", false)
-}
-
-func (c *Config) defaultAssumed(field, why string) {
-	p := c.add(diag.AdapterDefault, "%s is absent: PEFT takes its default of 8 without a word", field)
-	p.Want, p.Got = field, "absent"
-	p.Cause = "the config was written by hand, or cut down; " + why
-	p.Fix = "add " + field + " with the value of the training"
-	c.report.Add(p)
-}
-
 // readLoRA reads the fields of LoraConfig beyond rank and targets.
 func (c *Config) readLoRA() {
 	c.readTokenIndices()
 	if c.Type != "LORA" {
 		return
 	}
+	c.RSLoRA = c.truth("use_rslora", false)
 	c.DoRA, c.LoRABias = c.truth("use_dora", false), c.truth("lora_bias", false)
 	c.readReplication()
 	for _, v := range variants {

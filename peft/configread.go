@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 
@@ -93,7 +92,7 @@ func integer(v any) (int, bool) {
 	return 0, false
 }
 
-func number(v any) (float64, bool) {
+func number64(v any) (float64, bool) {
 	if n, ok := integer(v); ok {
 		return float64(n), true
 	}
@@ -215,39 +214,4 @@ func ordered(raw []byte) (names []string, values []any, ok bool) {
 		names, values = append(names, name), append(values, v)
 	}
 	return names, values, true
-}
-
-// maxPatternText bounds the keys of rank_pattern or alpha_pattern together, in
-// bytes: each is a regular expression that is tried on each module.
-const maxPatternText = 1 << 20
-
-func (c *Config) patterns(field string) []Pattern {
-	if c.isNull(field) {
-		return nil
-	}
-	names, values, ok := ordered(c.fields[field])
-	if !ok || len(names) > maxEntries || len(c.fields[field]) > maxPatternText {
-		c.wrongType(field, fmt.Sprintf("an object with at most %d names", maxEntries), c.value(field))
-		return nil
-	}
-	var out []Pattern
-	for i, name := range names {
-		v, ok := number(values[i])
-		if !ok || math.IsNaN(v) || field == "rank_pattern" && (v != math.Trunc(v) || math.Abs(v) > math.MaxInt32) {
-			if c.Type != "ADALORA" { // whose values are lists of booleans
-				c.wrongType(field+"."+diag.Name(name), "a number", values[i])
-			}
-			continue
-		}
-		p := Pattern{Key: name, Value: v}
-		p.compile()
-		if p.err != nil {
-			q := c.add(diag.AdapterRegex, "%s: the key %s cannot be used as a regular expression: %v", field, diag.Name(name), p.err)
-			q.Fix = "correct the key; it is a Python regular expression for the end of a module's name"
-			c.report.Add(q)
-			continue
-		}
-		out = append(out, p)
-	}
-	return out
 }

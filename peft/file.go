@@ -21,30 +21,36 @@ func (k *check) noTensors() bool {
 	return true
 }
 
-// dtypes reports empty tensors and integers.
-func (k *check) dtypes() {
-	empty := 0
+// empties reports tensors that hold nothing.
+func (k *check) empties() {
+	var empty []*entry
 	for _, e := range k.entries {
-		if isEmpty(e.info) {
-			empty++
+		if isEmpty(e.info) && !k.mayBeEmpty[e] {
+			empty = append(empty, e)
 		}
 	}
+	for _, e := range empty {
+		t := e.info
+		p := problem(diag.AdapterEmpty, e, "%s has shape %s: it holds nothing (so do %d of %d tensors)", diag.Name(t.Name), shapeString(t.Shape), len(empty), len(k.entries))
+		p.Want, p.Got = "the whole tensor", shapeString(t.Shape)
+		p.Cause = "saved under DeepSpeed ZeRO-3 (or FSDP) without gathering: each process held a part, and the file got the empty placeholders"
+		p.Fix = "take the weights from the checkpoint's global_step directory (safeckpt merge-zero DIR OUT), or save again with stage3_gather_16bit_weights_on_model_save: true"
+		k.res.Report.Add(p)
+	}
+}
+
+// dtypes reports factors that are stored as integers.
+func (k *check) dtypes() {
 	for _, e := range k.entries {
 		t := e.info
-		switch {
-		case isEmpty(t):
-			p := problem(diag.AdapterEmpty, e, "%s has shape %s: it holds nothing (so do %d of %d tensors)", diag.Name(t.Name), shapeString(t.Shape), empty, len(k.entries))
-			p.Want, p.Got = "the whole tensor", shapeString(t.Shape)
-			p.Cause = "saved under DeepSpeed ZeRO-3 (or FSDP) without gathering: each process held a part, and the file got the empty placeholders"
-			p.Fix = "take the weights from the checkpoint's global_step directory (safeckpt merge-zero DIR OUT), or save again with stage3_gather_16bit_weights_on_model_save: true"
-			k.res.Report.Add(p)
-		case !isFloat(t.DType) && !isInteger(e):
-			p := problem(diag.AdapterDType, e, "%s is %s, want a float type", diag.Name(t.Name), t.DType)
-			p.Want, p.Got = "F32, BF16 or F16", t.DType.String()
-			p.Cause = "the adapter was quantized and its scales are lost; PEFT casts the integers to floats as they are"
-			p.Fix = "use the adapter as it was before quantization"
-			k.res.Report.Add(p)
+		if isEmpty(t) || isFloat(t.DType) || isInteger(e) {
+			continue
 		}
+		p := problem(diag.AdapterDType, e, "%s is %s, want a float type", diag.Name(t.Name), t.DType)
+		p.Want, p.Got = "F32, BF16 or F16", t.DType.String()
+		p.Cause = "the adapter was quantized and its scales are lost; PEFT casts the integers to floats as they are"
+		p.Fix = "use the adapter as it was before quantization"
+		k.res.Report.Add(p)
 	}
 }
 
@@ -60,9 +66,10 @@ func isFloat(d safetensors.DType) bool {
 }
 
 // isInteger reports whether a tensor rightly holds integers: batch norms count
-// batches, SHiRA stores positions.
+// batches, SHiRA and VB-LoRA store positions, and weights of the base may be
+// quantized.
 func isInteger(e *entry) bool {
-	return strings.HasSuffix(e.name, ".num_batches_tracked") || strings.Contains(e.name, "indices") || e.key == "" && !strings.Contains(e.name, "lora_")
+	return strings.HasSuffix(e.name, ".num_batches_tracked") || strings.HasSuffix(e.name, "indices") || e.key == "" && !strings.Contains(e.name, "lora_") && !strings.HasPrefix(e.name, "prompt_")
 }
 
 func (k *check) notHeld() {

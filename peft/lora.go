@@ -8,24 +8,25 @@ import (
 // lora follows peft 0.21.2 tuners/lora/layer.py and dora.py.
 var lora = method{
 	prefix: "lora_",
-	takes:  []kind{linear, conv1d, conv, embedding, attention, parameter, matrix},
+	takes:  []kind{linear, conv1d, conv, embedding, attention, parameter},
+	rank:   number{field: "r", absent: 8, least: 1, pattern: "rank_pattern"},
+	alpha:  number{field: "lora_alpha", absent: 8, pattern: "alpha_pattern"},
 	wants:  loraWants,
 	extra:  loraExtra,
 }
 
-func loraWants(c *Config, m *module, r int, have func(string) []uint64) []want {
-	rank, in, out := size(uint64(max(r, 0)), "r"), size(m.in, "in"), size(m.out, "out")
-	rank.rank = true
+func loraWants(l *layer) []want {
+	c, rank, in, out := l.c, l.r(), l.input(), l.output()
 	a, b, magnitude := []dim{rank, in}, []dim{out, rank}, []dim{out}
-	switch m.kind {
+	switch l.kind {
 	case embedding:
-		wants := []want{{key: "lora_embedding_A", shape: []dim{rank, in}}, {key: "lora_embedding_B", shape: []dim{out, rank}}}
+		wants := l.pair("lora_embedding_A", "lora_embedding_B")
 		if c.DoRA {
-			wants = append(wants, want{key: "lora_magnitude_vector", shape: magnitude})
+			wants = append(wants, magnitudeOf(magnitude))
 		}
 		return wants
 	case conv:
-		a, b, magnitude = convShapes(m, rank, out, have("lora_A.weight"), have("lora_B.weight"))
+		a, b, magnitude = convShapes(&l.module, rank, out, l.have("lora_A.weight"), l.have("lora_B.weight"))
 	}
 	if c.variant("use_bdlora") || c.variant("use_qalora") { // A narrower than in, or B in blocks
 		a, b = []dim{anySize, anySize}, []dim{anySize, anySize}
@@ -34,13 +35,17 @@ func loraWants(c *Config, m *module, r int, have func(string) []uint64) []want {
 	if c.LoRABias {
 		wants = append(wants, want{key: "lora_B.bias", shape: []dim{out}})
 	}
-	if c.DoRA && m.kind != attention && m.kind != parameter {
-		wants = append(wants, want{key: "lora_magnitude_vector", shape: magnitude})
+	if c.DoRA && l.kind != attention && l.kind != parameter {
+		wants = append(wants, magnitudeOf(magnitude))
 	}
 	if c.variant("kasa_config") {
 		wants = append(wants, want{key: "lora_diag", shape: []dim{rank}})
 	}
 	return wants
+}
+
+func magnitudeOf(shape []dim) want {
+	return want{key: "lora_magnitude_vector", shape: shape, lack: "use_dora is true, so each module has a magnitude; PEFT would take the norm of the base's weight instead"}
 }
 
 // convShapes returns the shapes of A, B and the magnitude for a convolution. The

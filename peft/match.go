@@ -13,15 +13,16 @@ import (
 // A matcher says which modules a config adapts. Follows peft 0.21.2
 // tuners/tuners_utils.py, check_target_module_exists. It belongs to one check.
 type matcher struct {
-	c        *Config
-	targets  names
-	exclude  names
-	saved    []*pyregexp.Regexp // modules that modules_to_save keeps adapters off
-	layers   []*pyregexp.Regexp // whose group idx is the layer index; empty if layers do not matter
-	problems []diag.Problem
-	tooSlow  map[*pyregexp.Regexp]bool
-	params   map[string]bool // target_parameters
-	indices  map[int]bool    // layers_to_transform
+	c           *Config
+	targets     names
+	exclude     names
+	feedforward names              // feedforward_modules, if it is a regular expression
+	saved       []*pyregexp.Regexp // modules that modules_to_save keeps adapters off
+	layers      []*pyregexp.Regexp // whose group idx is the layer index; empty if layers do not matter
+	problems    []diag.Problem
+	tooSlow     map[*pyregexp.Regexp]bool
+	params      map[string]bool // target_parameters
+	indices     map[int]bool    // layers_to_transform
 }
 
 // names is a compiled Names.
@@ -34,6 +35,7 @@ type names struct {
 func newMatcher(c *Config) *matcher {
 	m := &matcher{c: c, tooSlow: make(map[*pyregexp.Regexp]bool)}
 	m.targets, m.exclude = m.compileNames("target_modules", c.Targets), m.compileNames("exclude_modules", c.Exclude)
+	m.feedforward = m.compileNames("feedforward_modules", c.Feedforward)
 	m.params, m.indices = set(c.TargetParameters...), make(map[int]bool)
 	for _, n := range c.LayersToTransform {
 		m.indices[n] = true

@@ -1,29 +1,88 @@
 package peft
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
+import "slices"
 
 // A method is what Check knows of one PEFT type.
 type method struct {
 	// prefix begins the part of a tensor's name that follows the module's.
 	prefix string
-	// wants returns the tensors of one adapted module. r is the module's rank; have
-	// gives the shape of a tensor that the file holds, or nil.
-	wants func(c *Config, m *module, r int, have func(key string) []uint64) []want
-	// takes says which kinds of modules the method can go onto.
+	// takes says which kinds of modules the method can go onto; the first is what a
+	// module is taken for where no base tells.
 	takes []kind
+	// rank is the field that gives a module its size, which patterns can change.
+	rank number
+	// alpha is the field that the scaling comes from, if there is one.
+	alpha number
+	// options are further fields that shapes depend on, with PEFT's defaults; a flag
+	// is 0 or 1.
+	options map[string]int
+	// read takes from the config what is no number, and says what PEFT refuses. It
+	// may be nil.
+	read func(c *Config)
+
+	// wants returns the tensors of one adapted module.
+	wants func(l *layer) []want
+	// shared returns the tensors that stand outside of modules, as those of all
+	// layers. It may be nil.
+	shared func(c *Config, layers []layer) []want
+	// prompt returns the tensors of a method that adapts no modules; nil for others.
+	prompt func(c *Config) []want
+	// targets finds the modules where target_modules does not; it may be nil.
+	targets func(k *check)
 	// extra says of a tensor of the method that wants does not name whether it may
-	// be there nevertheless.
+	// be there nevertheless. It may be nil.
 	extra func(c *Config, key string) bool
+}
+
+// A number is a field of the config that holds one.
+type number struct {
+	field   string
+	absent  int    // PEFT's default
+	least   int    // PEFT refuses less
+	pattern string // the field with other values for single modules, "" if there is none
+	form    string // of such a key as a regular expression, "" means patternForm
+}
+
+// word is what the number is called in messages.
+func (n number) word() string {
+	if n.field == "r" || n.field == "init_r" {
+		return "rank"
+	}
+	return n.field
 }
 
 // methods is the table of PEFT types whose tensors are known. Types that are in
 // fieldsOf but not here are listed, not held against their config.
 var methods = map[string]*method{
-	"LORA": &lora,
+	"ADALORA":                 &adalora,
+	"ADAPTION_PROMPT":         &adaptionPrompt,
+	"BOFT":                    &boft,
+	"C3A":                     &c3a,
+	"CPT":                     &cpt,
+	"DELORA":                  &delora,
+	"FOURIERFT":               &fourierFT,
+	"GRALORA":                 &gralora,
+	"HIRA":                    &hira,
+	"HRA":                     &hra,
+	"IA3":                     &ia3,
+	"LN_TUNING":               &lnTuning,
+	"LOHA":                    &loha,
+	"LOKR":                    &lokr,
+	"LORA":                    &lora,
+	"MISS":                    &miss,
+	"MULTITASK_PROMPT_TUNING": &multitask,
+	"OFT":                     &oft,
+	"POLY":                    &poly,
+	"PREFIX_TUNING":           &prefixTuning,
+	"PROMPT_TUNING":           &promptTuning,
+	"P_TUNING":                &promptTuning,
+	"RANDLORA":                &randlora,
+	"ROAD":                    &road,
+	"SHIRA":                   &shira,
+	"TRAINABLE_TOKENS":        &trainableTokens,
+	"VBLORA":                  &vblora,
+	"VERA":                    &vera,
+	"WAVEFT":                  &waveFT,
 }
 
 // Types returns the PEFT types that are known by name, sorted. Follows peft
@@ -34,88 +93,71 @@ func Types() []string { return sortedKeys(fieldsOf) }
 // sorted.
 func Checked() []string { return sortedKeys(methods) }
 
-// A want is a tensor that an adapter must hold.
-type want struct {
-	key   string // follows the module's name and a dot
-	shape []dim  // nil if it is not known
+// accepts reports whether the method can go onto a module of that kind. A weight
+// of two dimensions whose class is not known may be what it takes.
+func (m *method) accepts(k kind) bool {
+	return slices.Contains(m.takes, k) || k == matrix && (m.takesAny(linear, conv1d, embedding))
 }
 
-// A dim is one dimension of a wanted shape: a number, or a name whose value the
-// tensors of the module must agree on.
-type dim struct {
-	n    uint64
-	sym  string
-	rank bool // this number is the rank
+func (m *method) takesAny(kinds ...kind) bool {
+	return slices.ContainsFunc(kinds, func(k kind) bool { return slices.Contains(m.takes, k) })
 }
 
-func fixed(n uint64) dim { return dim{n: n} }
+// A layer is a module that a method goes onto, as its wants sees it.
+type layer struct {
+	module
+	c    *Config
+	rank int
+	// have gives the shape of a tensor of the module that the file holds, or nil.
+	have func(key string) []uint64
+	// own gives the shape of a tensor of the module that the base holds, or nil. It
+	// is nil where there is no base.
+	own func(name string) []uint64
+	// feedforward says whether feedforward_modules selects the module.
+	feedforward bool
+}
 
-// size returns the dimension of a known size, else one of that name.
-func size(n uint64, sym string) dim {
-	if n == 0 {
+func (l *layer) option(field string) uint64 { return uint64(l.c.options[field]) }
+
+func (l *layer) flag(field string) bool { return l.c.options[field] != 0 }
+
+// r is the rank as a dimension.
+func (l *layer) r() dim {
+	d := size(uint64(max(l.rank, 0)), "r")
+	d.rank = true
+	return d
+}
+
+func (l *layer) input() dim { return size(l.in, "in") }
+
+func (l *layer) output() dim { return size(l.out, "out") }
+
+// known reports whether the base gives the module's sizes.
+func (l *layer) known() bool { return l.in > 0 && l.out > 0 }
+
+// kernel is the number of elements in a convolution's kernel, 1 for others.
+func (l *layer) kernel() uint64 {
+	n := uint64(1)
+	if l.kind == conv && len(l.shape) > 2 {
+		for _, k := range l.shape[2:] {
+			n *= k
+		}
+	}
+	return n
+}
+
+// folded is the input of a linear map that stands for a convolution.
+func (l *layer) folded() dim { return size(l.in*l.kernel(), "in") }
+
+// over is a size divided into parts.
+func over(n, parts uint64, sym string) dim {
+	if n == 0 || parts == 0 {
 		return dim{sym: sym}
 	}
-	return dim{n: n}
+	return fixed(n / parts)
 }
 
-// anySize stands for a dimension that nothing is said of.
-var anySize = dim{sym: "*"}
-
-func (d dim) String() string {
-	if d.sym != "" {
-		return d.sym
-	}
-	return fmt.Sprint(d.n)
-}
-
-func shapeString(shape []uint64) string {
-	return strings.ReplaceAll(fmt.Sprint(shape), " ", ",")
-}
-
-func dimsString(dims []dim) string {
-	return strings.ReplaceAll(fmt.Sprint(dims), " ", ",")
-}
-
-// fits holds a shape against a wanted one and binds names that are still free.
-func fits(want []dim, shape []uint64, bound map[string]uint64) bool {
-	if want == nil {
-		return true
-	}
-	if len(want) != len(shape) {
-		return false
-	}
-	fresh := make(map[string]uint64)
-	for i, d := range want {
-		n := d.n
-		switch {
-		case d.sym == "*":
-			continue
-		case d.sym != "":
-			var ok bool
-			if n, ok = bound[d.sym]; !ok {
-				if n, ok = fresh[d.sym]; !ok {
-					n = shape[i]
-					fresh[d.sym] = n
-				}
-			}
-		}
-		if shape[i] != n {
-			return false
-		}
-	}
-	for sym, n := range fresh {
-		bound[sym] = n
-	}
-	return true
-}
-
-// bindAll replaces the names in a wanted shape by what they are bound to.
-func bindAll(want []dim, bound map[string]uint64) []dim {
-	out := slices.Clone(want)
-	for i, d := range out {
-		if n, ok := bound[d.sym]; ok && d.sym != "*" {
-			out[i] = fixed(n)
-		}
-	}
-	return out
+// pair returns what most methods want: A [r,in] and B [out,r].
+func (l *layer) pair(a, b string) []want {
+	return []want{{key: a, shape: []dim{l.r(), l.input()}}, {key: b, shape: []dim{l.output(), l.r()}}}
 }

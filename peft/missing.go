@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -13,7 +14,7 @@ func (k *check) missing(m *module, absent []want, have int) {
 	if len(absent) == 0 {
 		return
 	}
-	if have == 0 {
+	if have == 0 && m.path != "" && m.path != adapterRoot {
 		p := problem(diag.AdapterModuleMissing, nil, "%s is targeted and has no tensors in the file", diag.Name(m.path))
 		p.Tensor = modelPrefix + m.path
 		p.Want, p.Got = "its "+k.c.Type+" tensors", "none"
@@ -26,14 +27,14 @@ func (k *check) missing(m *module, absent []want, have int) {
 		return
 	}
 	for _, w := range absent {
-		p := problem(diag.AdapterTensorMissing, nil, "%s.%s is missing: want %s", diag.Name(m.path), w.key, dimsString(w.shape))
-		p.Tensor = modelPrefix + m.path + "." + w.key
-		p.Want, p.Got = dimsString(w.shape), "absent"
-		p.Cause = "the file was cut down or damaged; PEFT starts the tensor anew after one warning"
-		p.Fix = "save the adapter again from the training checkpoint"
-		if w.key == "lora_magnitude_vector" {
-			p.Cause = "use_dora is true, so each module has a magnitude; PEFT would take the norm of the base's weight instead"
+		name := strings.TrimPrefix(m.path+"."+w.key, ".")
+		p := problem(diag.AdapterTensorMissing, nil, "%s is missing: want %s", diag.Name(name), dimsString(w.shape))
+		if p.Tensor = name; m.path != "" && m.path != adapterRoot {
+			p.Tensor = modelPrefix + name
 		}
+		p.Want, p.Got = dimsString(w.shape), "absent"
+		p.Cause = cmp.Or(w.lack, "the file was cut down or damaged; PEFT starts the tensor anew after one warning")
+		p.Fix = "save the adapter again from the training checkpoint"
 		k.res.Report.Add(p)
 	}
 }

@@ -1,6 +1,9 @@
 package peft
 
 import (
+	"cmp"
+	"fmt"
+
 	"github.com/safeckpt/safeckpt/internal/pyregexp"
 )
 
@@ -13,8 +16,13 @@ type Pattern struct {
 	err error
 }
 
-// compile follows peft 0.21.2 utils/other.py, get_pattern_key.
-func (p *Pattern) compile() { p.re, p.err = pyregexp.Match(`(.*\.)?(` + p.Key + `)$`) }
+// patternForm is how most types match the keys. Follows peft 0.21.2
+// utils/other.py, get_pattern_key.
+const patternForm = `(.*\.)?(%s)$`
+
+func (p *Pattern) compile(form string) {
+	p.re, p.err = pyregexp.Match(fmt.Sprintf(cmp.Or(form, patternForm), p.Key))
+}
 
 // pick returns the indices of the patterns that match a module. PEFT takes the
 // first.

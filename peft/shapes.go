@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -83,19 +84,20 @@ func rankIn(want []dim, got []uint64) uint64 {
 }
 
 func (k *check) wrongRank(m *module, rank int, key string, w mismatch) {
-	got := rankIn(w.want, w.e.info.Shape)
-	from := fmt.Sprintf("r is %d", rank)
+	got, field := rankIn(w.want, w.e.info.Shape), k.method.rank
+	word := field.word()
+	from := fmt.Sprintf("%s is %d", field.field, rank)
 	if key != "" {
-		from = fmt.Sprintf("rank_pattern %q gives %d", key, rank)
+		from = fmt.Sprintf("%s %q gives %d", cmp.Or(field.pattern, "rank_pattern"), key, rank)
 	}
-	p := problem(diag.AdapterRank, w.e, "%s of %s has rank %d, %s in the config", w.e.key, diag.Name(m.path), got, from)
-	p.Want, p.Got = fmt.Sprintf("rank %d", rank), fmt.Sprintf("rank %d", got)
-	p.Cause = "adapter_config.json is not the one that this file was saved with, or r was changed after the training"
-	p.Fix = fmt.Sprintf("set the rank of this module to %d in adapter_config.json, or take the file that belongs to the config", got)
+	p := problem(diag.AdapterRank, w.e, "%s of %s has %s %d, %s in the config", w.e.key, diag.Name(m.path), word, got, from)
+	p.Want, p.Got = fmt.Sprintf("%s %d", word, rank), fmt.Sprintf("%s %d", word, got)
+	p.Cause = fmt.Sprintf("adapter_config.json is not the one that this file was saved with, or %s was changed after the training", field.field)
+	p.Fix = fmt.Sprintf("set the %s of this module to %d in adapter_config.json, or take the file that belongs to the config", word, got)
 	for _, i := range k.match.pick(k.c.RankPattern, m.path) {
 		other := k.c.RankPattern[i]
 		if other.Key != key && uint64(other.Value) == got {
-			p.Cause = fmt.Sprintf("the rank_pattern keys %q and %q both match, and the first in the file wins; PEFT sorts the keys when it saves, so another one won in training", key, other.Key)
+			p.Cause = fmt.Sprintf("the %s keys %q and %q both match, and the first in the file wins; PEFT sorts the keys when it saves, so another one won in training", field.pattern, key, other.Key)
 			p.Fix = "make the keys exclusive, such as by naming whole modules, so that each module is matched by the one whose rank the file has"
 		}
 	}

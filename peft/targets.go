@@ -160,7 +160,7 @@ func (k *check) patternKeys() {
 	for _, field := range []struct {
 		name     string
 		patterns []Pattern
-	}{{"rank_pattern", k.c.RankPattern}, {"alpha_pattern", k.c.AlphaPattern}} {
+	}{{k.method.rank.pattern, k.c.RankPattern}, {k.method.alpha.pattern, k.c.AlphaPattern}} {
 		used := make([]bool, len(field.patterns))
 		clashes := make(map[[2]int]int)
 		for _, m := range k.res.Modules {
