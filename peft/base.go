@@ -23,6 +23,8 @@ type Base struct {
 	// are read off the tensors on disk, whose names need not be those in memory.
 	certain bool
 	partial bool // there may be a head that is not known
+
+	expectation *hfconfig.Expectation // what it was made from; nil if that were tensors
 }
 
 // A kind says what PEFT makes of a module.
@@ -55,6 +57,7 @@ type view struct {
 	tensors map[string][]uint64 // every tensor of the model
 	parents map[string]bool     // every module that holds others
 	pieces  map[string]bool     // modules that are one with others in memory, such as single experts
+	was     map[string]string   // names that have been changed: of modules and tensors, to what they were
 }
 
 func newView(layout string) *view {
@@ -88,7 +91,7 @@ func (v *view) find(path string) *module {
 
 // NewBase returns the base that config.json describes.
 func NewBase(x *hfconfig.Expectation) *Base {
-	b := &Base{ModelType: x.ModelType, certain: true, partial: x.Partial}
+	b := &Base{ModelType: x.ModelType, certain: true, partial: x.Partial, expectation: x}
 	native := newView(hfconfig.Native.String())
 	b.views = append(b.views, native)
 	for m := range x.Modules() {

@@ -31,13 +31,16 @@ type check struct {
 // Check holds an adapter against its config and, if base is not nil, against
 // the model that it is meant for. Without a base it says what config and file
 // alone can tell. It reads no values; see CheckValues.
-func Check(a *Adapter, base *Base) *Result {
+func Check(a *Adapter, base *Base) *Result { return newCheck(a, base).res }
+
+// newCheck is Check, for those who need to know which tensor goes where.
+func newCheck(a *Adapter, base *Base) *check {
 	k := &check{c: a.Config, base: base, modules: make(map[string]map[string]*entry), shared: make(map[string]*entry), used: make(map[*entry]bool), mayBeEmpty: make(map[*entry]bool), res: &Result{}}
 	k.res.Report.Merge("", a.Config.Report())
 	k.method = methods[k.c.Type]
 	k.read(a.Tensors)
 	if k.noTensors() {
-		return k.res
+		return k
 	}
 	k.dtypes()
 	switch {
@@ -51,7 +54,7 @@ func Check(a *Adapter, base *Base) *Result {
 		k.layered()
 	}
 	k.empties()
-	return k.res
+	return k
 }
 
 // layered holds an adapter that goes onto modules of the base.

@@ -283,11 +283,15 @@ func (k *check) assume(rules []Rename, hits int, modules map[string]bool) {
 		return name
 	}
 	v := newView(k.view.layout)
+	v.was = make(map[string]string)
 	for _, m := range k.view.modules {
-		m.path = inMemory(m.path)
+		old := m.path
+		m.path = inMemory(old)
+		v.was[m.path] = old
 		v.add(m)
 	}
 	for name, shape := range k.view.tensors {
+		v.was[inMemory(name)] = name
 		v.addTensor(inMemory(name), shape)
 	}
 	k.view = v
