@@ -276,7 +276,7 @@ func (k *check) module(m module, name, entry string) {
 		parts = attentionParts(&m)
 	}
 	for _, part := range parts {
-		have, complete := k.part(&part, rank, key)
+		have, complete := k.part(&part, name, rank, key)
 		r.Tensors += have
 		r.Complete = r.Complete && complete
 	}
@@ -295,13 +295,15 @@ func (k *check) mayLack(m *module) bool {
 	return k.c.TieWeights && outputEmbeddings[lastPart(m.path)]
 }
 
-// part holds the tensors of one layer against what the method wants.
-func (k *check) part(m *module, rank int, key string) (have int, complete bool) {
+// part holds the tensors of one layer against what the method wants. name is what
+// patterns are held against.
+func (k *check) part(m *module, name string, rank int, key string) (have int, complete bool) {
 	of := k.modules[m.path]
 	if m.kind == matrix {
 		m = k.resolve(m, rank, of)
 	}
 	l := k.layer(m, rank, of)
+	l.name = name
 	k.adapted = append(k.adapted, l)
 	for key, e := range of {
 		if k.method.extra != nil && k.method.extra(k.c, key) {

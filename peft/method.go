@@ -106,6 +106,7 @@ func (m *method) takesAny(kinds ...kind) bool {
 // A layer is a module that a method goes onto, as its wants sees it.
 type layer struct {
 	module
+	name string // what patterns are held against; of a parameter its full name
 	c    *Config
 	rank int
 	// have gives the shape of a tensor of the module that the file holds, or nil.

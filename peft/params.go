@@ -65,7 +65,7 @@ func (k *check) parameter(m module, wrapped, entry string) {
 		return
 	}
 	layer := module{wrapped, parameter, in, out, m.shape}
-	have, complete := k.part(&layer, rank*int(experts), key)
+	have, complete := k.part(&layer, m.path, rank*int(experts), key)
 	if complete {
 		k.res.Complete++
 	}
@@ -106,7 +106,7 @@ func (k *check) parameterOfFile(path, name, entry string) {
 	if rank > 0 && rows > 0 && rows%rank == 0 || k.anyRankDivides(rows) {
 		total = rows
 	}
-	have, complete := k.part(&module{path: path, kind: parameter}, total, key)
+	have, complete := k.part(&module{path: path, kind: parameter}, name, total, key)
 	if complete {
 		k.res.Complete++
 	}
