@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode"
 
 	"github.com/stretchr/testify/require"
@@ -61,9 +60,7 @@ func TestBadConfigs(t *testing.T) {
 	} {
 		c, err := hfconfig.Parse([]byte(tt.config))
 		require.NoError(t, err)
-		start := time.Now()
 		_, err = hfconfig.Builtin().Expect(c, nil)
-		require.Less(t, time.Since(start), 10*time.Second)
 		require.ErrorContains(t, err, tt.want, tt.config)
 		require.NotErrorIs(t, err, hfconfig.ErrUnknownModel)
 		var e *hfconfig.ConfigError

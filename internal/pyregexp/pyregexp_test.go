@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -99,10 +98,8 @@ func TestMatchAndGroup(t *testing.T) {
 func TestLimits(t *testing.T) {
 	re, err := FullMatch(`(?=(a+)+b)(a+)+b|x`)
 	require.NoError(t, err)
-	start := time.Now()
 	_, err = re.Match(strings.Repeat("a", 64))
 	require.ErrorIs(t, err, ErrTooSlow)
-	require.Less(t, time.Since(start), 10*time.Second)
 
 	re, err = FullMatch(`(a+)+b`) // regular: linear
 	require.NoError(t, err)
