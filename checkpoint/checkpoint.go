@@ -34,7 +34,7 @@ type Checkpoint struct {
 	dir      string          // the directory's own name, "" if unknown
 	fsys     fs.FS           // the directory; nil for a lone file
 	files    *listing        // what is in it
-	siblings map[string]bool // names beside the directory, nil if unknown
+	parent   string          // path of the directory that it lies in, "" if unknown
 	registry *hfconfig.Registry
 
 	kind  Kind
@@ -69,7 +69,7 @@ func Open(ctx context.Context, dir string, o *Options) (*Checkpoint, error) {
 	}
 	if abs, err := filepath.Abs(dir); err == nil {
 		c.dir = filepath.Base(abs)
-		c.siblings = namesIn(filepath.Dir(abs))
+		c.parent = filepath.Dir(abs)
 	}
 	return c, nil
 }
@@ -233,17 +233,4 @@ func (c *Checkpoint) findState(ctx context.Context) State {
 		return StateTrainer
 	}
 	return StateNone
-}
-
-// namesIn returns the names in a directory, nil if it cannot be read.
-func namesIn(dir string) map[string]bool {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	names := make(map[string]bool, len(entries))
-	for _, e := range entries {
-		names[e.Name()] = true
-	}
-	return names
 }

@@ -75,14 +75,9 @@ var (
 // leaves a ._model.safetensors, editors leave locks), but for what safetensors
 // and DCP write.
 type listing struct {
-	files map[string]entry
+	files map[string]error    // nil, or why it cannot be looked at, such as a symlink that points nowhere
 	dirs  map[string][]string // names of files and directories below
 	shut  map[string]error    // sub-directories that cannot be read
-}
-
-type entry struct {
-	size int64
-	err  error // why it cannot be looked at, such as a symlink that points nowhere
 }
 
 // maxEntries bounds how much of a directory is looked at.
@@ -104,29 +99,32 @@ func list(fsys fs.FS) (*listing, error) {
 	if len(entries) > maxEntries {
 		return nil, fmt.Errorf("more than %d entries: too many for a checkpoint or a folder of runs", maxEntries)
 	}
-	l := &listing{files: make(map[string]entry), dirs: make(map[string][]string), shut: make(map[string]error)}
+	l := &listing{files: make(map[string]error), dirs: make(map[string][]string), shut: make(map[string]error)}
 	for _, e := range entries {
 		name := e.Name()
 		if hidden(name) {
 			continue
 		}
-		info, err := fs.Stat(fsys, name) // follows symlinks, which cache snapshots consist of
-		switch {
-		case err != nil:
-			l.files[name] = entry{err: err}
-		case info.IsDir():
-			sub, err := fs.ReadDir(fsys, name)
-			if err != nil {
-				l.shut[name] = err
+		isDir, err := e.IsDir(), error(nil)
+		if !isDir && !e.Type().IsRegular() { // symlinks are followed: cache snapshots consist of them
+			var info fs.FileInfo
+			if info, err = fs.Stat(fsys, name); err == nil {
+				isDir = info.IsDir()
 			}
-			names := make([]string, 0, len(sub))
-			for _, s := range sub[:min(len(sub), maxEntries)] {
-				names = append(names, s.Name())
-			}
-			l.dirs[name] = names
-		default:
-			l.files[name] = entry{size: info.Size()}
 		}
+		if !isDir {
+			l.files[name] = err
+			continue
+		}
+		sub, err := fs.ReadDir(fsys, name)
+		if err != nil {
+			l.shut[name] = err
+		}
+		names := make([]string, 0, len(sub))
+		for _, s := range sub[:min(len(sub), maxEntries)] {
+			names = append(names, s.Name())
+		}
+		l.dirs[name] = names
 	}
 	return l, nil
 }

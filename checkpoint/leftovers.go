@@ -28,12 +28,11 @@ func checkLeftovers(v *validation) error {
 		v.add(p)
 	}
 	for _, name := range sortedKeys(v.c.files.files) {
-		e := v.c.files.files[name]
-		if e.err != nil {
+		if err := v.c.files.files[name]; err != nil {
 			if v.c.model != nil && strings.HasSuffix(name, ".safetensors") {
 				continue // the model's report says so
 			}
-			p := diag.New(diag.FileUnreadable, "cannot be looked at: %s", plainError(e.err))
+			p := diag.New(diag.FileUnreadable, "cannot be looked at: %s", plainError(err))
 			p.File = name
 			p.Cause = "a symlink that points nowhere (an incomplete Hugging Face cache, a moved directory), or missing permissions"
 			p.Fix = "download or copy the file again"
@@ -44,8 +43,9 @@ func checkLeftovers(v *validation) error {
 			continue
 		}
 		if isLeftover(name) {
-			p := diag.New(diag.Leftover, "%s (%s) is the temporary file of a save that was killed", name, diag.Size(uint64(e.size)))
-			p.File, p.Got = name, fmt.Sprintf("%d bytes", e.size)
+			size := v.c.sizeOf(name)
+			p := diag.New(diag.Leftover, "%s (%s) is the temporary file of a save that was killed", name, diag.Size(uint64(size)))
+			p.File, p.Got = name, fmt.Sprintf("%d bytes", size)
 			p.Cause = "the process was killed while it wrote the weights"
 			p.Fix = "delete it once no process writes here any more"
 			v.add(p)

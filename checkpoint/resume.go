@@ -16,6 +16,7 @@ type Resumption struct {
 	Reasons   []string // why Resumable is not ResumeExact, and what the Trainer would do
 	Missing   []string // files that exact resumption needs, relative to the checkpoint
 	WorldSize int      // processes that wrote the state, and that must resume it if it is ZeRO's; 0 if not known
+	Complete  bool     // whether all that a whole save writes is there
 
 	sharded bool // the shards of ZeRO or FSDP are all there
 }
@@ -85,14 +86,16 @@ func breaksWeights(p diag.Problem) bool {
 // the tensors are not held against the config and no checksum is taken. Validate
 // gives the same answer after all its checks.
 func (c *Checkpoint) Resumption(ctx context.Context) *Resumption {
-	return c.resumption(ctx, c.weightsWhole())
+	whole := c.weightsWhole()
+	h := c.resumption(ctx, whole)
+	h.Complete = c.complete(whole, h)
+	return h
 }
 
 // Complete reports, from the files' structure alone, whether all that a whole
 // save writes is there.
 func (c *Checkpoint) Complete(ctx context.Context) bool {
-	whole := c.weightsWhole()
-	return c.complete(whole, c.resumption(ctx, whole))
+	return c.Resumption(ctx).Complete
 }
 
 // complete: the weights are whole, or lie in shards that are; the marker that

@@ -21,7 +21,7 @@ func checkTexts(v *validation) error {
 		if !strings.HasSuffix(name, ".json") || strings.HasSuffix(name, ".safetensors.index.json") || slices.Contains(judgedElsewhere, name) {
 			continue
 		}
-		if v.c.files.files[name].err != nil {
+		if v.c.files.files[name] != nil {
 			continue // checkLeftovers says so
 		}
 		if err := v.ctx.Err(); err != nil {

@@ -47,6 +47,15 @@ func (c *Checkpoint) withTorchFile(name string, fn func(r io.ReaderAt, size int6
 	return fn(r, info.Size())
 }
 
+// sizeOf returns how long a file is, 0 if that cannot be said.
+func (c *Checkpoint) sizeOf(name string) int64 {
+	info, err := fs.Stat(c.fsys, name)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
 // checkTorchFiles says which archives are broken; with Values also those whose
 // bytes do not have their checksum, which torch.load does not look at.
 func checkTorchFiles(v *validation) error {

@@ -3,8 +3,11 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/internal/pyjson"
@@ -147,8 +150,9 @@ func checkTrainerState(v *validation) error {
 		p.Fix = fmt.Sprintf("look at the weights with --values; go back to a checkpoint before step %d", s.FirstBadLoss)
 		v.add(p)
 	}
-	if s.BestCheckpoint != "" && c.siblings != nil && s.BestStep != s.Step {
-		if name := path.Base(s.BestCheckpoint); stepDir.MatchString(name) && !c.siblings[name] {
+	if s.BestCheckpoint != "" && c.parent != "" && s.BestStep != s.Step {
+		name := path.Base(s.BestCheckpoint)
+		if _, err := os.Lstat(filepath.Join(c.parent, name)); stepDir.MatchString(name) && errors.Is(err, fs.ErrNotExist) {
 			p := diag.New(diag.BestMissing, "the best checkpoint so far, %s (metric %v), is not beside this one", diag.Name(s.BestCheckpoint), s.BestMetric)
 			p.File, p.Want = trainerStateFile, name
 			p.Cause = "it was rotated away or moved; load_best_model_at_end would fail to load it"

@@ -202,7 +202,7 @@ func (c *Checkpoint) toRead() (n int64) {
 	}
 	for name, err := range c.torch {
 		if err == nil {
-			n += c.files.files[name].size
+			n += c.sizeOf(name)
 		}
 	}
 	return n

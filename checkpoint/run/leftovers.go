@@ -36,7 +36,9 @@ const trashPrefix = ".safeckpt-trash-"
 // safetensors 0.8 writes weights to a hidden file and renames it.
 var tempFile = regexp.MustCompile(`^\.tmp[A-Za-z0-9]{6}$`)
 
-func isTemp(name string) bool { return tempFile.MatchString(name) || atomicfile.IsTemp(name) }
+func isTemp(name string) bool {
+	return strings.HasPrefix(name, ".") && (tempFile.MatchString(name) || atomicfile.IsTemp(name))
+}
 
 func (r *Run) addLeftover(name, path string, e fs.DirEntry) {
 	why := ""

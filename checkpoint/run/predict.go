@@ -2,7 +2,6 @@ package run
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -175,7 +174,8 @@ func (r *Run) warn(p *Prediction) {
 
 // warnDeleted says what is lost with the next save.
 func (r *Run) warnDeleted(p *Prediction, rotation Rotation) {
-	best, usable := r.Best(), r.LatestUsable()
+	best, usable, newest := r.Best(), r.LatestUsable(), r.newest()
+	counts := rotation.Limit > 0 && len(rotation.order(r.dirs)) > 1
 	if best != nil && rotation.Limit > 0 && pyPath(r.BestPath) != rotation.path(Dir{Name: best.Name}) {
 		problem := diag.New(diag.BestUnprotected, "the best checkpoint, %s, is not protected: the run calls it %s, the rotation %s", best.Name, diag.Name(r.BestPath), diag.Name(rotation.path(Dir{Name: best.Name})))
 		problem.File, problem.Want, problem.Got = best.Name, rotation.path(Dir{Name: best.Name}), r.BestPath
@@ -200,11 +200,8 @@ func (r *Run) warnDeleted(p *Prediction, rotation Rotation) {
 		}
 	}
 	for _, c := range r.Checkpoints {
-		if c.trainer == nil || rotation.Limit <= 0 || len(rotation.order(r.dirs)) < 2 {
-			continue
-		}
 		// The directory changed long after the save: somebody wrote into it.
-		if info, err := os.Stat(c.Path); err == nil && info.ModTime().Sub(r.savedAt(c)) > time.Minute && c != r.newest() {
+		if counts && !c.saved.IsZero() && c.ModTime.Sub(c.saved) > time.Minute && c != newest {
 			problem := diag.New(diag.TouchedLater, "%s was changed after it was saved: the rotation takes it for newer than it is and deletes others first", c.Name)
 			problem.File = c.Name
 			problem.Cause = "a file was written or deleted in the directory, which moves its time of change"
@@ -218,12 +215,4 @@ func (r *Run) warnDeleted(p *Prediction, rotation Rotation) {
 		problem.Fix = "set save_total_limit to 2 to keep the final checkpoint as well"
 		p.Report.Add(problem)
 	}
-}
-
-// savedAt is when the last file of the save was written.
-func (r *Run) savedAt(c *Checkpoint) time.Time {
-	if info, err := os.Stat(filepath.Join(c.Path, "trainer_state.json")); err == nil {
-		return info.ModTime()
-	}
-	return c.written
 }

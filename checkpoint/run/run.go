@@ -70,6 +70,7 @@ type Checkpoint struct {
 	info    fs.FileInfo // of the directory, for os.SameFile
 	trainer *checkpoint.TrainerState
 	written time.Time // newest file in it
+	saved   time.Time // trainer_state.json, the last file of the save; zero if there is none
 }
 
 // Usable reports whether the checkpoint is whole and something can be done with
@@ -180,7 +181,7 @@ func (c *Checkpoint) look(ctx context.Context) []Leftover {
 	}()
 	c.Kind, c.State = ck.Kind(), ck.State()
 	how := ck.Resumption(ctx)
-	c.Complete, c.Resumable, c.Reasons = ck.Complete(ctx), how.Resumable, how.Reasons
+	c.Complete, c.Resumable, c.Reasons = how.Complete, how.Resumable, how.Reasons
 	if s := ck.TrainerState(); s != nil {
 		c.trainer, c.Epoch, c.Loss = s, s.Epoch, s.LastLoss
 	}
@@ -198,34 +199,36 @@ func (c *Checkpoint) walk() (leftovers []Leftover) {
 			root = target
 		}
 	}
-	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil // what cannot be read is said by Open
+	leftover := func(path, why string) {
+		if info, err := os.Lstat(path); err == nil && !c.Symlink {
+			size, newest := treeSize(path, info)
+			leftovers = append(leftovers, Leftover{path, size, newest, why, info})
 		}
-		if d.IsDir() {
-			if strings.HasPrefix(d.Name(), trashPrefix) {
-				if info, err := d.Info(); err == nil {
-					size, newest := treeSize(path, info)
-					leftovers = append(leftovers, Leftover{path, size, newest, "half-deleted: a deletion by safeckpt was killed", info})
+	}
+	var d dirReader
+	for dirs := []string{root}; len(dirs) > 0; {
+		dir := dirs[len(dirs)-1]
+		dirs = dirs[:len(dirs)-1]
+		_ = d.read(dir, func(name string, st fileStat, err error) { // what cannot be read is said by Open
+			path := dir + string(filepath.Separator) + name
+			switch {
+			case err != nil:
+			case st.dir && strings.HasPrefix(name, trashPrefix):
+				leftover(path, "half-deleted: a deletion by safeckpt was killed")
+			case st.dir:
+				dirs = append(dirs, path)
+			default:
+				c.Bytes += st.size
+				c.written = later(c.written, st.modTime)
+				if name == "trainer_state.json" && dir == root {
+					c.saved = st.modTime
 				}
-				return filepath.SkipDir
+				if isTemp(name) {
+					leftover(path, "temporary file of a save that was killed")
+				}
 			}
-			return nil
-		}
-		info, err := d.Info()
-		if err != nil {
-			return nil
-		}
-		c.Bytes += info.Size()
-		if info.ModTime().After(c.written) {
-			c.written = info.ModTime()
-		}
-		if isTemp(d.Name()) && !c.Symlink {
-			leftovers = append(leftovers, Leftover{Path: path, Bytes: info.Size(), ModTime: info.ModTime(),
-				Why: "temporary file of a save that was killed", info: info})
-		}
-		return nil
-	})
+		})
+	}
 	return leftovers
 }
 

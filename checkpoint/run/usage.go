@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"sync/atomic"
+	"time"
 )
 
 // Usage is what a tree takes of a disk, as GNU du counts.
@@ -33,15 +33,14 @@ type fileStat struct {
 	dev, ino        uint64
 	links           uint64
 	dir             bool
+	modTime         time.Time
 }
-
-type fileID struct{ dev, ino uint64 }
 
 // MeasureUsage walks the trees, several directories at once, and follows no
 // symlink but roots themselves. A hard link that is found under two roots counts
 // for the first, as with du A B.
 func MeasureUsage(ctx context.Context, roots ...string) ([]Usage, error) {
-	m := &measuring{ctx: ctx, busy: make(chan struct{}, runtime.GOMAXPROCS(0)-1), seen: make(map[fileID]bool)}
+	links := &linkSet{}
 	var all []Usage
 	for _, root := range roots {
 		path, err := filepath.EvalSymlinks(root)
@@ -52,20 +51,18 @@ func MeasureUsage(ctx context.Context, roots ...string) ([]Usage, error) {
 		if err != nil {
 			return nil, err
 		}
-		t := &tally{}
-		m.count(t, &st)
+		u := Usage{Path: root, Free: -1}
+		u.count(links, st)
 		if st.dir {
-			m.dir(t, path)
-			m.wg.Wait()
+			u.addTree(ctx, path, links)
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		free, err := freeBytes(path)
-		if err != nil {
-			free = -1
+		if free, err := freeBytes(path); err == nil {
+			u.Free = free
 		}
-		all = append(all, Usage{root, t.apparent.Load(), t.allocated.Load(), int(t.files.Load()), free, int(t.skipped.Load())})
+		all = append(all, u)
 	}
 	return all, nil
 }
@@ -73,70 +70,131 @@ func MeasureUsage(ctx context.Context, roots ...string) ([]Usage, error) {
 // FreeBytes returns how many bytes this user may still write where path lies.
 func FreeBytes(path string) (int64, error) { return freeBytes(path) }
 
-type tally struct{ apparent, allocated, files, skipped atomic.Int64 }
-
-type measuring struct {
-	ctx  context.Context
-	busy chan struct{} // one element per goroutine beyond the first
-	wg   sync.WaitGroup
-
-	mu   sync.Mutex
-	seen map[fileID]bool // files with several links
-}
-
-// count adds a file and returns whether it had not been counted.
-func (m *measuring) count(t *tally, st *fileStat) {
-	if st.links > 1 && !st.dir {
-		m.mu.Lock()
-		id := fileID{st.dev, st.ino}
-		before := m.seen[id]
-		m.seen[id] = true
-		m.mu.Unlock()
-		if before {
-			return
-		}
-	}
-	t.allocated.Add(st.allocated)
-	if !st.dir {
-		t.files.Add(1)
-		t.apparent.Add(st.size)
-	}
-}
-
-// dir counts what is in a directory and visits those below it: each in a
-// goroutine of its own while there are fewer than processors.
-func (m *measuring) dir(t *tally, path string) {
-	if m.ctx.Err() != nil {
+// count adds a file, unless another link to it has been counted.
+func (u *Usage) count(links *linkSet, st fileStat) {
+	if st.links > 1 && !st.dir && !links.add(st.dev, st.ino) {
 		return
 	}
+	u.Allocated += st.allocated
+	if !st.dir {
+		u.Files++
+		u.Apparent += st.size
+	}
+}
+
+// addTree counts all that is below a directory.
+func (u *Usage) addTree(ctx context.Context, path string, links *linkSet) {
+	todo := newDirQueue(path)
+	// Twice as many as processors: one that waits for the file system needs none.
+	parts := make([]Usage, 2*runtime.GOMAXPROCS(0))
+	var wg sync.WaitGroup
+	for i := range parts {
+		wg.Go(func() {
+			var part Usage // not in the slice, whose lines the processors would fight for
+			part.addDirs(ctx, todo, links)
+			parts[i] = part
+		})
+	}
+	wg.Wait()
+	for _, p := range parts {
+		u.Apparent += p.Apparent
+		u.Allocated += p.Allocated
+		u.Files += p.Files
+		u.Skipped += p.Skipped
+	}
+}
+
+// addDirs counts directories of the queue until there are no more.
+func (u *Usage) addDirs(ctx context.Context, todo *dirQueue, links *linkSet) {
+	var d dirReader
 	var below []string
-	err := readDir(path, func(name string, st *fileStat, err error) {
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // gone since
-		case err != nil:
-			t.skipped.Add(1)
-		default:
-			m.count(t, st)
-			if st.dir {
-				below = append(below, name)
+	for dir, ok := todo.next(); ok; dir, ok = todo.next() {
+		below = below[:0]
+		if ctx.Err() == nil {
+			err := d.read(dir, func(name string, st fileStat, err error) {
+				switch {
+				case errors.Is(err, fs.ErrNotExist): // gone since
+				case err != nil:
+					u.Skipped++
+				default:
+					u.count(links, st)
+					if st.dir {
+						below = append(below, dir+string(filepath.Separator)+name)
+					}
+				}
+			})
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				u.Skipped++
 			}
 		}
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.skipped.Add(1)
+		todo.done(below)
 	}
-	for _, name := range below {
-		sub := path + string(filepath.Separator) + name
-		select {
-		case m.busy <- struct{}{}:
-			m.wg.Go(func() {
-				m.dir(t, sub)
-				<-m.busy
-			})
-		default:
-			m.dir(t, sub)
-		}
+}
+
+// A dirQueue holds the directories that are still to be read.
+type dirQueue struct {
+	mu      sync.Mutex
+	changed *sync.Cond
+	dirs    []string
+	reading int // directories that are being read: more may come of them
+}
+
+func newDirQueue(dir string) *dirQueue {
+	q := &dirQueue{dirs: []string{dir}}
+	q.changed = sync.NewCond(&q.mu)
+	return q
+}
+
+// next returns a directory to read, after which done is to be called, or false
+// when all have been read.
+func (q *dirQueue) next() (dir string, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.dirs) == 0 && q.reading > 0 {
+		q.changed.Wait()
 	}
+	if len(q.dirs) == 0 {
+		return "", false
+	}
+	last := len(q.dirs) - 1
+	dir, q.dirs = q.dirs[last], q.dirs[:last]
+	q.reading++
+	return dir, true
+}
+
+// done says that a directory has been read, and what was found in it.
+func (q *dirQueue) done(below []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.dirs = append(q.dirs, below...)
+	if q.reading--; len(below) > 0 || q.reading == 0 {
+		q.changed.Broadcast()
+	}
+}
+
+type fileID struct{ dev, ino uint64 }
+
+// A linkSet holds the files with several links that have been counted, in parts
+// so that few wait for each other.
+type linkSet [64]struct {
+	mu   sync.Mutex
+	seen map[fileID]bool
+}
+
+// add returns false if the file had been added before.
+func (s *linkSet) add(dev, ino uint64) bool {
+	part := &s[ino%uint64(len(s))]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	if part.seen == nil {
+		part.seen = make(map[fileID]bool)
+	}
+	id := fileID{dev, ino}
+	if part.seen[id] {
+		return false
+	}
+	part.seen[id] = true
+	return true
 }
 
 // String formats the usage for people.

@@ -15,7 +15,7 @@ func fromInfo(info fs.FileInfo) fileStat {
 	if info.IsDir() {
 		size = 0
 	}
-	return fileStat{size: size, allocated: size, links: 1, dir: info.IsDir()}
+	return fileStat{size: size, allocated: size, links: 1, dir: info.IsDir(), modTime: info.ModTime()}
 }
 
 func statPath(path string) (fileStat, error) {
@@ -26,16 +26,20 @@ func statPath(path string) (fileStat, error) {
 	return fromInfo(info), nil
 }
 
-func readDir(path string, visit func(name string, st *fileStat, err error)) error {
+// A dirReader reads directories, one after another.
+type dirReader struct{}
+
+// read calls visit for everything in a directory. The error is about the
+// directory.
+func (*dirReader) read(path string, visit func(name string, st fileStat, err error)) error {
 	entries, err := os.ReadDir(path)
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil {
-			visit(e.Name(), nil, err)
+			visit(e.Name(), fileStat{}, err)
 			continue
 		}
-		st := fromInfo(info)
-		visit(e.Name(), &st, nil)
+		visit(e.Name(), fromInfo(info), nil)
 	}
 	return err
 }
