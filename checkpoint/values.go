@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/safetensors"
@@ -15,7 +16,7 @@ import (
 // size.
 const valueBlock = 4 << 20
 
-// checkValues reads all tensors and looks for NaN and infinities. Which copies of
+// checkValues reads all tensors and looks for NaN, infinities and matrices of zeros. Which copies of
 // tied tensors differ is said by checkTies.
 func checkValues(v *validation) error {
 	if !v.o.Values {
@@ -63,6 +64,7 @@ func (v *validation) checkTensorValues(f *safetensors.File, t safetensors.Tensor
 		return nil
 	}
 	var sum found
+	zero := len(info.Shape) > 1 && info.Elements() > 1 && !v.c.inAdapter(f) // of an adapter's zeros peft.CheckValues knows more
 	for done := uint64(0); done < info.Bytes(); {
 		if err := v.ctx.Err(); err != nil {
 			return err
@@ -72,6 +74,7 @@ func (v *validation) checkTensorValues(f *safetensors.File, t safetensors.Tensor
 			return fmt.Errorf("%s: %w", diag.Name(f.Name()), err)
 		}
 		sum.add(count(block), done)
+		zero = zero && bytes.Count(block, []byte{0}) == len(block)
 		done += uint64(len(block))
 		v.progress(int64(len(block)))
 	}
@@ -95,7 +98,20 @@ func (v *validation) checkTensorValues(f *safetensors.File, t safetensors.Tensor
 		p.Cause, p.Fix = kind.cause, "go back to an earlier checkpoint: verify --values each of them to find the last clean one"
 		v.add(p)
 	}
+	if zero {
+		p := diag.New(diag.ValueZero, "%s: all %d elements are zero", diag.Name(info.Name), info.Elements())
+		p.File, p.Tensor = f.Name(), info.Name
+		p.Offset = diag.At(f.Header().DataStart() + int64(info.Begin))
+		p.Want, p.Got = "weights", "zeros"
+		p.Cause = "the bytes were never written (an interrupted copy or download into a file made at its full size), or the tensor was saved while another process held it; a part that starts at zero and was never trained looks the same"
+		p.Fix = "compare the file's checksum with that of its source, or go back to an earlier checkpoint; of a part that was not trained, ignore it"
+		v.add(p)
+	}
 	return nil
+}
+
+func (c *Checkpoint) inAdapter(f *safetensors.File) bool {
+	return slices.ContainsFunc(c.adapters, func(a *adapter) bool { return a.weights != nil && a.weights.file == f })
 }
 
 // found counts NaN and infinite elements and where the first of them start, in

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
@@ -62,4 +63,29 @@ func TestFoundAddsBlocks(t *testing.T) {
 	sum.add(found{nan: 2, firstNaN: 6}, 100)
 	sum.add(found{nan: 1, firstNaN: 0, inf: 1, firstInf: 2}, 200)
 	require.Equal(t, found{nan: 3, firstNaN: 106, inf: 1, firstInf: 202}, sum)
+}
+
+// TestZeros wants a matrix of zeros told, and not a vector, nor one with a value
+// in its last byte, which lies beyond the first block.
+func TestZeros(t *testing.T) {
+	last := make([]byte, valueBlock+4)
+	last[len(last)-1] = 0x40
+	matrix := func(name string, data []byte) safetensors.TensorData {
+		info := safetensors.TensorInfo{Name: name, DType: safetensors.F32, Shape: []uint64{uint64(len(data) / 4), 1}}
+		return safetensors.TensorData{TensorInfo: info, Data: bytes.NewReader(data)}
+	}
+	vector := matrix("vector", make([]byte, 8))
+	vector.Shape = vector.Shape[:1]
+	name := filepath.Join(t.TempDir(), "model.safetensors")
+	tensors := []safetensors.TensorData{matrix("last", last), matrix("zeros", make([]byte, 8)), vector}
+	require.NoError(t, safetensors.WriteFile(t.Context(), name, tensors, nil, nil))
+	results, err := ValidateAll(t.Context(), name, &ValidateOptions{Values: true})
+	require.NoError(t, err)
+	var zeros []string
+	for _, p := range results[0].Report.Problems() {
+		if p.Code == diag.ValueZero {
+			zeros = append(zeros, p.Tensor)
+		}
+	}
+	require.Equal(t, []string{"zeros"}, zeros)
 }

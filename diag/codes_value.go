@@ -6,6 +6,7 @@ const (
 	ValueInf   Code = "V002"
 	TiedDiffer Code = "V003"
 	TiedEqual  Code = "V004"
+	ValueZero  Code = "V005"
 )
 
 var valueCodes = []Info{
@@ -21,4 +22,7 @@ var valueCodes = []Info{
 	{TiedEqual, Note, "tied weight stored twice", "tied weights are stored twice",
 		"The same bytes stand in the files twice. Nothing is wrong; save_pretrained would write them once.",
 		"lm_head.weight and model.embed_tokens.weight are one weight and stand in the files twice, equal: 1.09 GB more than needed", ""},
+	{ValueZero, Warning, "a weight of zeros", "weights hold nothing but zeros",
+		"A tensor of two or more dimensions is zero throughout. Trained weights never are: its bytes were not written, or it was never trained.",
+		"model.layers.3.mlp.up_proj.weight: all 67895296 elements are zero", ""},
 }
