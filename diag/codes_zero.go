@@ -31,6 +31,8 @@ const (
 	StepBehind          Code = "Z027"
 	FragmentPlace       Code = "Z028"
 	MergeNotHeld        Code = "Z029"
+	WorkingCopyAbsent   Code = "Z030"
+	PrefixDropped       Code = "Z031"
 )
 
 const zeroSource = "DeepSpeed 0.19.8 utils/zero_to_fp32.py"
@@ -93,4 +95,8 @@ var zeroCodes = []Info{
 		"Each rank's file lists where the pieces of parameters lie in its partition. They do not lie there by the shapes in the model file: the file is another rank's, or of another save.", "", "DeepSpeed 0.19.8 utils/tensor_fragment.py"},
 	{MergeNotHeld, Note, "result not held against a config", "results were not held against a config",
 		"There is no config.json, or none of a known model type, so it could not be checked that these are the tensors that the model needs.", "", ""},
+	{WorkingCopyAbsent, Warning, "not held against a working copy", "merges were not held against a working copy",
+		"The check was asked for, but the parameters have no copy in the precision that the model computed with: stage 3 and FSDP save none, except for the weights that the Trainer gathers.", "", "transformers 5.23.0 trainer.py, save_model"},
+	{PrefixDropped, Note, "prefix dropped from names", "prefixes were dropped from names",
+		"Lightning wraps the model before DeepSpeed sees it, so that all names begin with _forward_module. (module. in older versions). The model itself does not know these names.", "", "pytorch_lightning 2.6.6 utilities/deepspeed.py"},
 }

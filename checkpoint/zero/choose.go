@@ -136,7 +136,7 @@ func (m *merge) hold() error {
 	note := func(why string) {
 		p := diag.New(diag.MergeNotHeld, "the merged tensors were NOT held against a config: %s", why)
 		p.File = path.Join(s.base, "config.json")
-		s.report.Add(p)
+		m.stats.Report.Add(p)
 	}
 	if s.IsAdapter() {
 		note("the names are those of a model under PEFT")

@@ -5,25 +5,24 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/x448/float16"
 
-	"github.com/safeckpt/safeckpt/internal/pickle"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
 // A converter copies parts of tensors and keeps its buffers between them.
 type converter struct {
-	files  sources
-	in     []byte
-	floats []float32
-	enc    []byte
+	files     sources
+	gathering *sync.Mutex // of all converters: a window takes memory
+	in        []byte
+	floats    []float32
+	enc       []byte
 }
 
 // blockElements is how many elements are converted at once.
 const blockElements = 128 << 10
-
-func newConverter(files sources) *converter { return &converter{files: files} }
 
 // run does a job and returns how many bytes it wrote.
 func (c *converter) run(j job) (int64, error) {
@@ -53,24 +52,30 @@ func (c *converter) run(j job) (int64, error) {
 
 // write converts c.in, elements of the tensor from at on, and writes them.
 func (c *converter) write(j job, at int64) (int, error) {
-	if j.t.swap {
-		swapBytes(c.in, int(j.t.dtype.Size()))
-	}
-	out := c.in
-	if j.t.dtype.HeaderName() != j.d.String() {
-		var err error
-		c.floats = decode(c.floats[:0], j.t.dtype, c.in)
-		if c.enc, err = safetensors.EncodeFloat32(c.enc[:0], j.d, c.floats); err != nil {
-			return 0, err
-		}
-		out = c.enc
+	out, err := c.convert(j.t, j.d)
+	if err != nil {
+		return 0, err
 	}
 	return j.w.WriteAt(out, at*int64(j.d.Bits()/8))
 }
 
+// convert returns c.in, elements of t, as elements of d, little-endian. They are
+// valid until the next call.
+func (c *converter) convert(t *tensor, d safetensors.DType) (_ []byte, err error) {
+	if t.swap {
+		swapBytes(c.in, int(t.dtype.Size()))
+	}
+	if t.dtype.HeaderName() == d.String() {
+		return c.in, nil
+	}
+	c.floats = decode(c.floats[:0], t.dtype.HeaderName(), c.in)
+	c.enc, err = safetensors.EncodeFloat32(c.enc[:0], d, c.floats)
+	return c.enc, err
+}
+
 // decode appends the elements of a float dtype that isFloat knows.
-func decode(dst []float32, d pickle.DType, src []byte) []float32 {
-	switch d.HeaderName() {
+func decode(dst []float32, dtype string, src []byte) []float32 {
+	switch dtype {
 	case "F64":
 		for ; len(src) >= 8; src = src[8:] {
 			dst = append(dst, float32(math.Float64frombits(binary.LittleEndian.Uint64(src))))
@@ -108,30 +113,17 @@ func readFull(r io.ReaderAt, p []byte, off int64) error {
 	return err
 }
 
-// gather copies a tensor whose elements do not lie end to end, such as a
-// transposed one, in the order of its indexes.
-func (c *converter) gather(j job) (int64, error) {
-	st := j.t.stride
-	size := st.dtype.Size()
-	src := newWindow(c.files[st.file], st.offset, extent(st)*size)
-	index := make([]int64, len(st.shape))
-	written, off := int64(0), int64(0) // off is in elements from the first
-	for at := int64(0); at < st.numel; {
-		n := min(st.numel-at, blockElements)
+// gather copies a tensor whose elements do not lie end to end.
+func (c *converter) gather(j job) (written int64, err error) {
+	c.gathering.Lock()
+	defer c.gathering.Unlock()
+	size := j.t.dtype.Size()
+	src := j.t.open(c.files)
+	for at := int64(0); at < j.t.numel; {
+		n := min(j.t.numel-at, blockElements)
 		c.in = slices.Grow(c.in[:0], int(n*size))[:n*size]
-		for i := range n {
-			if err := src.read(c.in[i*size:(i+1)*size], off*size); err != nil {
-				return written, err
-			}
-			for d := len(index) - 1; d >= 0; d-- {
-				index[d]++
-				off += st.stride[d]
-				if index[d] < st.shape[d] {
-					break
-				}
-				off -= index[d] * st.stride[d]
-				index[d] = 0
-			}
+		if _, err := io.ReadFull(src, c.in); err != nil {
+			return written, err
 		}
 		k, err := c.write(j, at)
 		written += int64(k)
@@ -141,57 +133,4 @@ func (c *converter) gather(j job) (int64, error) {
 		at += n
 	}
 	return written, nil
-}
-
-// extent returns how many elements lie between the first and the last of a
-// strided tensor, both included.
-func extent(st *stored) int64 {
-	n := int64(1)
-	for d, size := range st.shape {
-		n += (size - 1) * st.stride[d]
-	}
-	return n
-}
-
-// A window reads small parts of a file at random. Of a short file it keeps all,
-// of a long one as many blocks as rows of a matrix are usually long.
-type window struct {
-	r          io.ReaderAt
-	base, size int64
-	blocks     map[int64][]byte
-	order      []int64 // of the blocks, oldest first
-}
-
-const (
-	windowBlock  = 4 << 10
-	windowBlocks = 4096
-)
-
-func newWindow(r io.ReaderAt, base, size int64) *window {
-	return &window{r: r, base: base, size: size, blocks: make(map[int64][]byte)}
-}
-
-// read fills p, an element, from off on.
-func (w *window) read(p []byte, off int64) error {
-	for len(p) > 0 {
-		at := off / windowBlock
-		block, ok := w.blocks[at]
-		if !ok {
-			if len(w.order) == windowBlocks {
-				block = w.blocks[w.order[0]][:0]
-				delete(w.blocks, w.order[0])
-				w.order = w.order[1:]
-			}
-			n := min(windowBlock, w.size-at*windowBlock)
-			block = slices.Grow(block, windowBlock)[:n]
-			if err := readFull(w.r, block, w.base+at*windowBlock); err != nil {
-				return err
-			}
-			w.blocks[at] = block
-			w.order = append(w.order, at)
-		}
-		n := copy(p, block[off-at*windowBlock:])
-		p, off = p[n:], off+int64(n)
-	}
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,10 +30,12 @@ const jobSize = 16 << 20
 
 // copyAll copies the data of all tensors, in the order of the file.
 func (m *merge) copyAll(ctx context.Context, w writer, order []safetensors.TensorInfo) error {
-	files, err := m.openSources()
+	files := make(sources, len(m.s.files))
 	defer files.close()
-	if err != nil {
-		return err
+	for _, t := range m.tensors {
+		if err := files.openFor(m.s, t); err != nil {
+			return err
+		}
 	}
 	byName := make(map[string]*tensor, len(m.tensors))
 	total := int64(0)
@@ -83,9 +86,10 @@ func (m *merge) copyAll(ctx context.Context, w writer, order []safetensors.Tenso
 		}
 		return nil
 	})
+	var gathering sync.Mutex
 	for range workers {
 		group.Go(func() error {
-			c := newConverter(files)
+			c := &converter{files: files, gathering: &gathering}
 			for j := range jobs {
 				if err := ctx.Err(); err != nil {
 					return err
@@ -100,7 +104,7 @@ func (m *merge) copyAll(ctx context.Context, w writer, order []safetensors.Tenso
 			return nil
 		})
 	}
-	err = m.wait(group, &done, total)
+	err := m.wait(group, &done, total)
 	m.stats.Bytes, m.stats.Read = done.Load(), read.Load()
 	return err
 }
@@ -136,28 +140,21 @@ func (f sources) close() {
 	}
 }
 
-// openSources opens the files that tensors are read from, and makes sure that they
-// are those that were looked at.
-func (m *merge) openSources() (sources, error) {
-	files := make(sources, len(m.s.files))
-	for _, t := range m.tensors {
-		need := t.pieces
-		if t.stride != nil {
-			need = []piece{{file: t.stride.file}}
-		}
-		for _, p := range need {
-			if files[p.file] == nil {
-				f, err := m.s.openSource(p.file)
-				if err != nil {
-					return files, err
-				}
-				files[p.file] = f
+// openFor opens the files that a tensor is read from, unless they are open.
+func (f sources) openFor(s *Shards, t *tensor) error {
+	for i := range t.sources() {
+		if f[i] == nil {
+			file, err := s.openSource(i)
+			if err != nil {
+				return err
 			}
+			f[i] = file
 		}
 	}
-	return files, nil
+	return nil
 }
 
+// openSource opens a file and makes sure that it is the one that was looked at.
 func (s *Shards) openSource(i int) (sourceFile, error) {
 	src := s.files[i]
 	f, err := s.fsys.Open(src.name)

@@ -38,16 +38,16 @@ func (s *Shards) withFile(ctx context.Context, base string, fn func(t *torchFile
 	name := path.Join(s.Tag, base)
 	f, err := s.fsys.Open(name)
 	if err != nil {
-		return s.unreadable(name, err)
+		return s.refuse(unreadable(name, err))
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return s.unreadable(name, err)
+		return s.refuse(unreadable(name, err))
 	}
 	r, ok := f.(io.ReaderAt)
 	if !ok || !info.Mode().IsRegular() {
-		return s.unreadable(name, errors.New("not a regular file that can be read at an offset"))
+		return s.refuse(unreadable(name, errors.New("not a regular file that can be read at an offset")))
 	}
 	err = func() error {
 		archive, err := torchzip.Open(ctx, r, info.Size())
@@ -58,29 +58,30 @@ func (s *Shards) withFile(ctx context.Context, base string, fn func(t *torchFile
 		if err != nil {
 			return err
 		}
-		s.files = append(s.files, source{name, info})
+		s.files = append(s.files, source{name, info, []torchzip.Span{{Size: info.Size()}}})
 		return fn(&torchFile{contents, len(s.files) - 1, name})
 	}()
 	if err == nil || errors.Is(err, errRefused) || ctx.Err() != nil {
 		return err
 	}
-	return s.broken(name, info.Size(), err)
+	return s.refuse(broken(name, info.Size(), err))
 }
 
-func (s *Shards) unreadable(name string, err error) error {
+// unreadable says that a file cannot be read.
+func unreadable(name string, err error) diag.Problem {
 	if errors.Is(err, fs.ErrNotExist) {
 		p := diag.New(diag.RankMissing, "%s is missing", diag.Name(name))
 		p.File = name
-		return s.refuse(p)
+		return p
 	}
 	p := diag.New(diag.FileUnreadable, "%s cannot be read: %v", diag.Name(name), err)
 	p.File, p.Got = name, err.Error()
 	p.Cause, p.Fix = "missing permissions, a broken symlink, or a failing disk", "look at it with: ls -lL "+diag.Name(name)
-	return s.refuse(p)
+	return p
 }
 
 // broken turns an error of reading a file into a problem.
-func (s *Shards) broken(name string, size int64, err error) error {
+func broken(name string, size int64, err error) diag.Problem {
 	code, cause, fix := diag.RankFileDamaged,
 		"the save was killed, the disk was full, or a copy was cut short",
 		"copy the file again from where it is whole, or merge another tag"
@@ -105,7 +106,7 @@ func (s *Shards) broken(name string, size int64, err error) error {
 	case errors.Is(err, torchzip.ErrStrided):
 		code = diag.RankFileContent
 	default:
-		return s.unreadable(name, err)
+		return unreadable(name, err)
 	}
 	p := diag.New(code, "%s: %s", diag.Name(name), got)
 	p.File, p.Got, p.Cause, p.Fix = name, got, cause, fix
@@ -116,7 +117,7 @@ func (s *Shards) broken(name string, size int64, err error) error {
 	} else if errors.As(err, &value) && value.Offset >= 0 {
 		p.Offset = diag.At(value.Offset)
 	}
-	return s.refuse(p)
+	return p
 }
 
 func isPickle(err error) bool {

@@ -1,6 +1,7 @@
 package zero
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/safeckpt/safeckpt/internal/pickle"
@@ -81,6 +82,21 @@ func whole(name string, st *stored, o origin) *tensor {
 		t.pieces = []piece{{st.file, st.offset, st.numel * st.dtype.Size()}}
 	}
 	return t
+}
+
+// sources yields the files that the tensor is read from, some of them twice.
+func (t *tensor) sources() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		if t.stride != nil {
+			yield(t.stride.file)
+			return
+		}
+		for _, p := range t.pieces {
+			if !yield(p.file) {
+				return
+			}
+		}
+	}
 }
 
 // A plan is the result: a later tensor of a name takes the place of an earlier

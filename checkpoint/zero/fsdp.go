@@ -114,13 +114,13 @@ func (s *Shards) readDCPMetadata(ctx context.Context) ([]*dcpTensor, error) {
 		return nil, s.refuse(p)
 	}
 	if err != nil {
-		return nil, s.unreadable(name, err)
+		return nil, s.refuse(unreadable(name, err))
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	r, ok := f.(io.ReaderAt)
 	if err != nil || !ok || info.Size() > maxDCPMetadata {
-		return nil, s.unreadable(name, errors.Join(err, errors.New("not a file of usual size that can be read at an offset")))
+		return nil, s.refuse(unreadable(name, errors.Join(err, errors.New("not a file of usual size that can be read at an offset"))))
 	}
 	tensors, err := func() ([]*dcpTensor, error) {
 		doc, err := pickle.Read(ctx, r, 0, info.Size(), &pickle.Options{Name: name, MaxMemory: max(pickle.DefaultMaxMemory, 16*info.Size())})
@@ -130,7 +130,7 @@ func (s *Shards) readDCPMetadata(ctx context.Context) ([]*dcpTensor, error) {
 		return parseDCP(doc.Root)
 	}()
 	if err != nil {
-		return nil, s.broken(name, info.Size(), err)
+		return nil, s.refuse(broken(name, info.Size(), err))
 	}
 	return tensors, nil
 }
@@ -296,6 +296,8 @@ func (r *dcpReader) item(ctx context.Context, t *dcpTensor, c chunk, n int64, w 
 		p.Cause, p.Fix = "the save was killed, the disk was full, or a copy was cut short", "copy the file again from where it is whole, or merge an earlier checkpoint"
 		return s.refuse(p)
 	}
+	src := &s.files[r.index[name]]
+	src.archives = append(src.archives, torchzip.Span{Offset: c.place.off, Size: c.place.length})
 	st, err := func() (*stored, error) {
 		archive, err := torchzip.Open(ctx, io.NewSectionReader(f, c.place.off, c.place.length), c.place.length)
 		if err != nil {
@@ -311,7 +313,7 @@ func (r *dcpReader) item(ctx context.Context, t *dcpTensor, c chunk, n int64, w 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return s.broken(name, size, err)
+		return s.refuse(broken(name, size, err))
 	}
 	switch {
 	case !slices.Equal(st.shape, c.sizes) || st.stride != nil:
@@ -340,16 +342,16 @@ func (r *dcpReader) file(name string) (sourceFile, error) {
 		return nil, s.refuse(p)
 	}
 	if err != nil {
-		return nil, s.unreadable(name, err)
+		return nil, s.refuse(unreadable(name, err))
 	}
 	info, err := f.Stat()
 	src, ok := f.(sourceFile)
 	if err != nil || !ok || !info.Mode().IsRegular() {
 		_ = f.Close()
-		return nil, s.unreadable(name, errors.Join(err, errors.New("not a regular file that can be read at an offset")))
+		return nil, s.refuse(unreadable(name, errors.Join(err, errors.New("not a regular file that can be read at an offset"))))
 	}
 	r.open[name] = src
 	r.index[name] = len(s.files)
-	s.files = append(s.files, source{name, info})
+	s.files = append(s.files, source{name: name, info: info})
 	return src, nil
 }

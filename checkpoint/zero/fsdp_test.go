@@ -19,10 +19,10 @@ func TestMergeFSDP(t *testing.T) {
 	require.Equal(t, 2, s.Ranks)
 	require.Equal(t, readFile(t, "testdata/fsdp-w2/expected.safetensors"), all)
 	out := filepath.Join(t.TempDir(), "out")
-	_, err := s.Merge(t.Context(), out, nil)
+	stats, err := s.Merge(t.Context(), out, nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"config.json", "model.safetensors"}, ls(t, out))
-	require.False(t, s.Report().Has(diag.MergeNotHeld))
+	require.False(t, stats.Report.Has(diag.MergeNotHeld))
 }
 
 func TestRefusedFSDP(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/hfconfig"
 	"github.com/safeckpt/safeckpt/internal/modeldir"
 	"github.com/safeckpt/safeckpt/safetensors"
@@ -33,8 +34,10 @@ type MergeOptions struct {
 	ExcludeFrozen bool // leave out parameters that were not trained
 	Ties          Ties
 	CheckCRC      bool // first hold all files against the checksums in them
-	Verify        bool // first hold the weights, rounded, against the working copy
-	Force         bool // overwrite what is there
+	// Verify first holds the weights, rounded, against the working copy: that in
+	// the model file, or in stage 3 the safetensors beside the shards.
+	Verify bool
+	Force  bool // overwrite what is there; an empty directory needs no force
 	// Registry knows the model types, to hold the result against config.json; nil
 	// means hfconfig.Builtin().
 	Registry *hfconfig.Registry
@@ -56,6 +59,14 @@ type MergeStats struct {
 	Read    int64 // bytes of the ranks' files that were read for them
 	Adapter bool  // the result is a PEFT adapter
 	Elapsed time.Duration
+
+	// Verified is how many trained parameters MergeOptions.Verify held against a
+	// working copy, VerifiedWith the files that have it, relative to the source.
+	Verified     int
+	VerifiedWith []string
+
+	// Report is what the checks of this merge have to say, beside Shards.Report.
+	Report *diag.Report
 }
 
 // Merge writes the weights to dst: a file if it ends in .safetensors, else a
@@ -69,7 +80,7 @@ type MergeStats struct {
 // ctx, of the file systems and of options that cannot be.
 func (s *Shards) Merge(ctx context.Context, dst string, o *MergeOptions) (*MergeStats, error) {
 	start := time.Now()
-	m := &merge{s: s}
+	m := &merge{s: s, stats: MergeStats{Report: &diag.Report{}}}
 	if o != nil {
 		m.o = *o
 	}

@@ -193,7 +193,7 @@ func TestMergeRefusesTargets(t *testing.T) {
 	}
 	_, err = s.Merge(t.Context(), src, &zero.MergeOptions{Force: true})
 	require.ErrorContains(t, err, "lies inside")
-	_, err = s.Merge(t.Context(), t.TempDir(), nil)
+	_, err = s.Merge(t.Context(), "testdata/bad", nil)
 	require.ErrorContains(t, err, "exists")
 	_, err = s.Merge(t.Context(), filepath.Join(t.TempDir(), "x"), &zero.MergeOptions{DType: safetensors.I8})
 	require.ErrorContains(t, err, "I8")
@@ -218,10 +218,11 @@ func TestMergeRefusesTargets(t *testing.T) {
 func TestMergeFailpoints(t *testing.T) {
 	dead := errors.New("dead")
 	for _, c := range []struct {
-		name, out string
-		old       bool
-		limit     uint64
-	}{{"file", "out.safetensors", false, 0}, {"old file", "out.safetensors", true, 0}, {"directory", "out", false, 0}, {"shards", "out", false, 40_000}, {"old directory", "out", true, 0}} {
+		name, out  string
+		old, empty bool
+		limit      uint64
+	}{{name: "file", out: "out.safetensors"}, {name: "old file", out: "out.safetensors", old: true}, {name: "directory", out: "out"},
+		{name: "shards", out: "out", limit: 40_000}, {name: "old directory", out: "out", old: true}, {name: "empty directory", out: "out", empty: true}} {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := zero.Open(t.Context(), "testdata/hf-z2-bf16-w2", nil)
 			require.NoError(t, err)
@@ -236,6 +237,9 @@ func TestMergeFailpoints(t *testing.T) {
 				if c.old {
 					require.NoError(t, os.MkdirAll(filepath.Dir(main), 0o777))
 					require.NoError(t, os.WriteFile(main, []byte("old"), 0o600))
+				}
+				if c.empty {
+					require.NoError(t, os.Mkdir(out, 0o777))
 				}
 				left := n
 				_, err := s.Merge(t.Context(), out, &zero.MergeOptions{Force: c.old, Workers: 1, MaxShardSize: c.limit, Step: func(op, path string) error {

@@ -27,6 +27,7 @@ type modelFile struct {
 	version   string
 	mics      bool
 	autoEP    bool
+	lightning bool // the caller was Lightning
 }
 
 // A param is a name with its shape.
@@ -201,6 +202,7 @@ func (m *modelFile) readFacts(root pickle.Value) {
 	m.tp, _ = root.Get("checkpoint_parallel_dimensions", "tp_degree").Int()
 	mics, _ := root.Get("ds_config", "zero_optimization", "mics_shard_size").Int()
 	m.mics = mics > 0
+	_, m.lightning = root.Lookup("pytorch-lightning_version")
 	for _, key := range []string{"ds_autoep_layers", "autoep_layers"} {
 		if v, ok := root.Lookup(key); ok && v.Len() > 0 {
 			m.autoEP = true

@@ -314,9 +314,9 @@ func (s *Shards) planAliases(out *plan, p *part) {
 }
 
 // notes says what is worth knowing.
-func (s *Shards) notes(out *plan) {
+func (s *Shards) notes() {
 	var ties []string
-	for _, t := range out.list {
+	for _, t := range s.tensors {
 		if t.origin == alias {
 			ties = append(ties, t.name+" = "+t.of)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/internal/torchzip"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
@@ -42,8 +43,9 @@ type Shards struct {
 
 // A source is a file that tensors are read from.
 type source struct {
-	name string // relative to fsys
-	info fs.FileInfo
+	name     string // relative to fsys
+	info     fs.FileInfo
+	archives []torchzip.Span // of torch.save: the whole file, or the items in it
 }
 
 // Error says that a checkpoint cannot be merged. errors.Is finds each code of its
@@ -168,7 +170,8 @@ func (s *Shards) read(ctx context.Context, tag string) error {
 		s.planAliases(plan, p)
 	}
 	s.tensors = plan.list
-	s.notes(plan)
+	s.dropPrefix(slices.ContainsFunc(parts, func(p *part) bool { return p.model().lightning }))
+	s.notes()
 	return nil
 }
 

@@ -3,12 +3,14 @@ package zero
 import (
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"maps"
+	"path"
 	"slices"
 
 	"github.com/safeckpt/safeckpt/diag"
-	"github.com/safeckpt/safeckpt/internal/torchzip"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
@@ -28,78 +30,61 @@ func (m *merge) checkSources(ctx context.Context) error {
 	if report.Count(diag.Error) > 0 {
 		return &Error{report}
 	}
-	m.s.report.Merge("", report)
+	m.stats.Report.Merge("", report)
 	return nil
 }
 
-// checkSums reads all files and compares checksums.
-func (s *Shards) checkSums(ctx context.Context, report *diag.Report) error {
-	if s.FSDP {
-		return errors.New("zero: the checksums of a distributed checkpoint's items cannot be checked yet: leave out --check-crc")
-	}
-	for i, src := range s.files {
-		f, err := s.openSource(i)
-		if err != nil {
-			return err
-		}
-		archive, err := torchzip.Open(ctx, f, src.info.Size())
-		var checked *torchzip.Checked
-		if err == nil {
-			checked, err = archive.Check(ctx, nil)
-		}
-		_ = f.Close() // it was only read
-		if err != nil {
-			return err
-		}
-		for _, damaged := range checked.Damaged {
-			p := diag.New(diag.ShardChecksum, "%s: %v", diag.Name(src.name), damaged)
-			p.File, p.Offset = src.name, diag.At(damaged.Offset)
-			p.Cause = "the disk, the memory or a copy damaged the bytes"
-			p.Fix = "copy the file again from where it is whole, or merge another tag"
-			report.Add(p)
-		}
-		if n := len(checked.Unchecked); n > 0 {
-			p := diag.New(diag.ShardChecksumAbsent, "%s: %d members have no checksum, so they could not be checked", diag.Name(src.name), n)
-			p.File = src.name
-			report.Add(p)
-		}
-	}
-	return nil
+// A workingCopy is what the model computed with: the master weights, rounded.
+type workingCopy struct {
+	file  string // where it is, for messages
+	dtype safetensors.DType
+	shape []int64
+	swap  bool
+	open  func() io.Reader
 }
 
-// verify holds the master weights, rounded, against the working copy. Stage 3
-// saves none.
+// verify holds the master weights, rounded, against the working copy: that in the
+// model file, or, where stage 3 saves none, the weights that the Trainer gathered.
 func (m *merge) verify(ctx context.Context, report *diag.Report) error {
 	files := make(sources, len(m.s.files))
 	defer func() { files.close() }()
-	open := func(t *tensor) error {
-		for _, p := range t.pieces {
-			if files[p.file] == nil {
-				f, err := m.s.openSource(p.file)
-				if err != nil {
-					return err
-				}
-				files[p.file] = f
-			}
+	find, where := m.modelCopy(files), "the model files"
+	if m.s.working == nil {
+		model, err := m.s.gathered()
+		if err != nil {
+			return err
 		}
-		return nil
+		if model == nil {
+			m.unverified(report, "no model file has one, and no model.safetensors or adapter_model.safetensors lies beside the shards", nil)
+			return nil
+		}
+		defer model.close()
+		find, where = model.find, "the files beside the shards"
 	}
+	var without []string
+	seen := make(map[string]bool)
 	for _, t := range m.s.tensors {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		w := m.s.working[t.name]
-		if w == nil || t.origin != trainable || w.stride != nil || w.swap || t.swap || !isFloat(w) {
+		if t.origin != trainable {
 			continue
 		}
-		if !slices.Equal(w.shape, t.shape) {
-			m.differs(report, t, w, -1)
-			continue
-		}
-		if err := open(t); err != nil {
+		w, err := find(t.name)
+		if err != nil {
 			return err
 		}
-		if err := open(w); err != nil {
+		if w == nil {
+			without = append(without, t.name)
+			continue
+		}
+		seen[w.file] = true
+		m.stats.Verified++
+		if !slices.Equal(w.shape, t.shape) {
+			differs(report, t, w, -1)
+			continue
+		}
+		if err := files.openFor(m.s, t); err != nil {
 			return err
 		}
 		at, err := compare(ctx, files, t, w)
@@ -107,68 +92,174 @@ func (m *merge) verify(ctx context.Context, report *diag.Report) error {
 			return err
 		}
 		if at >= 0 {
-			m.differs(report, t, w, at)
+			differs(report, t, w, at)
 		}
+	}
+	m.stats.VerifiedWith = slices.Sorted(maps.Keys(seen))
+	if len(without) > 0 {
+		m.unverified(report, where+" lack them", without)
 	}
 	return nil
 }
 
-func (m *merge) differs(report *diag.Report, t, w *tensor, at int64) {
-	p := diag.New(diag.WorkingCopyDiffers, "%s: element %d, rounded to %v, is not that of the working copy", diag.Name(t.name), at, w.dtype)
-	if at < 0 {
-		p = diag.New(diag.WorkingCopyDiffers, "%s has shape %v, but %v in the working copy", diag.Name(t.name), t.shape, w.shape)
+// unverified says what could not be held against a working copy; nil is all.
+func (m *merge) unverified(report *diag.Report, why string, names []string) {
+	p := diag.New(diag.WorkingCopyAbsent, "nothing was held against a working copy: %s", why)
+	if m.stats.Verified > 0 {
+		p = diag.New(diag.WorkingCopyAbsent, "%d of %d trained parameters were not held against a working copy, %s: %s", len(names), len(names)+m.stats.Verified, why, list(names))
+		p.Severity = diag.Note
 	}
-	p.Tensor = t.name
-	p.Cause = "the optimizer files and the model file are of different steps, or a rank's file is another's"
-	p.Fix = "copy the whole tag directory again, or merge another tag"
+	p.File = m.s.Tag
+	p.Cause = "stage 3 and FSDP save no working copy; the Trainer does with stage3_gather_16bit_weights_on_model_save"
+	p.Fix = "--check-crc finds damaged bytes"
+	report.Add(p)
+}
+
+// modelCopy finds working copies in the model files.
+func (m *merge) modelCopy(files sources) func(string) (*workingCopy, error) {
+	return func(name string) (*workingCopy, error) {
+		w := m.s.working[name]
+		if w == nil {
+			return nil, nil
+		}
+		d, ok := safetensors.ParseDType(w.dtype.HeaderName())
+		if !ok || !isFloat(w) {
+			return nil, nil
+		}
+		if err := files.openFor(m.s, w); err != nil {
+			return nil, err
+		}
+		file := m.s.Tag
+		for i := range w.sources() {
+			file = m.s.files[i].name
+		}
+		return &workingCopy{file, d, w.shape, w.swap, func() io.Reader { return w.open(files) }}, nil
+	}
+}
+
+// gathered are weights beside the shards.
+type gathered struct {
+	base  string
+	model *safetensors.Model // nil if it is an adapter
+	file  *safetensors.File
+}
+
+// gathered opens the weights that the Trainer writes beside the shards of the same
+// step; nil if there are none.
+func (s *Shards) gathered() (*gathered, error) {
+	g := &gathered{base: s.base}
+	sub, err := fs.Sub(s.fsys, s.base)
+	if err != nil {
+		return nil, err
+	}
+	o := &safetensors.OpenOptions{NoMap: true}
+	switch {
+	case s.has("model.safetensors"), s.has("model.safetensors.index.json"):
+		g.model, err = safetensors.OpenModel(sub, o)
+	case s.has("adapter_model.safetensors"):
+		g.file, err = safetensors.OpenFS(sub, "adapter_model.safetensors", o)
+	default:
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("zero: the weights beside the shards: %w", err)
+	}
+	return g, nil
+}
+
+func (g *gathered) close() { // they were only read
+	if g.model != nil {
+		_ = g.model.Close()
+	} else {
+		_ = g.file.Close()
+	}
+}
+
+// find returns nil too if only a placeholder was saved, as stage 3 does where the
+// weights were not gathered.
+func (g *gathered) find(name string) (*workingCopy, error) {
+	var t safetensors.Tensor
+	var err error
+	if g.model != nil {
+		t, err = g.model.Tensor(name)
+	} else {
+		t, err = g.file.Tensor(adapterName(name))
+	}
+	if err != nil {
+		return nil, nil // it is not there
+	}
+	info := t.Info()
+	w := &workingCopy{file: path.Join(g.base, path.Base(t.File().Name())), dtype: info.DType, open: func() io.Reader { return t.Open() }}
+	for _, n := range info.Shape {
+		w.shape = append(w.shape, int64(n))
+	}
+	switch info.DType {
+	case safetensors.F64, safetensors.F32, safetensors.F16, safetensors.BF16:
+	default:
+		return nil, nil // quantized
+	}
+	if len(info.Shape) == 1 && info.Shape[0] == 0 {
+		return nil, nil
+	}
+	return w, nil
+}
+
+func differs(report *diag.Report, t *tensor, w *workingCopy, at int64) {
+	p := diag.New(diag.WorkingCopyDiffers, "%s: element %d, rounded to %v, is not that of the working copy in %s", diag.Name(t.name), at, w.dtype, diag.Name(w.file))
+	if at < 0 {
+		p = diag.New(diag.WorkingCopyDiffers, "%s has shape %v, but %v in the working copy in %s", diag.Name(t.name), t.shape, w.shape, diag.Name(w.file))
+	}
+	p.File, p.Tensor = w.file, t.name
+	p.Cause = "the optimizer files and the working copy are of different steps, or a rank's file is another's"
+	p.Fix = "copy the whole directory again, or merge another tag"
 	report.Add(p)
 }
 
 // compare returns the first element of t that, rounded, is not that of w, or -1.
-func compare(ctx context.Context, files sources, t, w *tensor) (int64, error) {
-	d, ok := safetensors.ParseDType(w.dtype.HeaderName())
-	if !ok {
-		return -1, nil
-	}
-	master, working := newStream(files, t.pieces), newStream(files, w.pieces)
-	in := make([]byte, blockElements*t.dtype.Size())
-	want := make([]byte, blockElements*w.dtype.Size())
-	var floats []float32
-	var got []byte
+func compare(ctx context.Context, files sources, t *tensor, w *workingCopy) (int64, error) {
+	size := int64(w.dtype.Bits() / 8)
+	master, working := t.open(files), w.open()
+	c := converter{}
+	want := make([]byte, min(t.numel, blockElements)*size)
 	for at := int64(0); at < t.numel; {
 		if err := ctx.Err(); err != nil {
 			return -1, err
 		}
 		n := min(t.numel-at, blockElements)
-		in, want = in[:n*t.dtype.Size()], want[:n*w.dtype.Size()]
-		if _, err := io.ReadFull(master, in); err != nil {
+		c.in = slices.Grow(c.in[:0], int(n*t.dtype.Size()))[:n*t.dtype.Size()]
+		want = want[:n*size]
+		if _, err := io.ReadFull(master, c.in); err != nil {
 			return -1, err
 		}
 		if _, err := io.ReadFull(working, want); err != nil {
 			return -1, err
 		}
-		var err error
-		floats = decode(floats[:0], t.dtype, in)
-		if got, err = safetensors.EncodeFloat32(got[:0], d, floats); err != nil {
+		if w.swap {
+			swapBytes(want, int(size))
+		}
+		got, err := c.convert(t, w.dtype)
+		if err != nil {
 			return -1, err
 		}
-		if !bytes.Equal(got, want) {
-			i := 0
-			for got[i] == want[i] {
-				i++
-			}
-			return at + int64(i)/w.dtype.Size(), nil
+		if i := firstDifference(got, want, w.dtype); i >= 0 {
+			return at + i, nil
 		}
 		at += n
 	}
 	return -1, nil
 }
 
-// newStream reads pieces one after another.
-func newStream(files sources, pieces []piece) io.Reader {
-	var parts []io.Reader
-	for _, p := range pieces {
-		parts = append(parts, io.NewSectionReader(files[p.file], p.off, p.n))
+// firstDifference returns the first element that differs, or -1. NaNs are equal:
+// processors differ in their bits.
+func firstDifference(got, want []byte, d safetensors.DType) int64 {
+	if bytes.Equal(got, want) {
+		return -1
 	}
-	return io.MultiReader(parts...)
+	a, b := decode(nil, d.String(), got), decode(nil, d.String(), want)
+	for i, x := range a {
+		if y := b[i]; x != y && (x == x || y == y) {
+			return int64(i)
+		}
+	}
+	return -1
 }

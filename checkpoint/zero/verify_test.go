@@ -71,3 +71,74 @@ func TestExpertsMissing(t *testing.T) {
 	_, err := zero.Open(t.Context(), dir, nil)
 	require.ErrorIs(t, err, diag.RankMissing)
 }
+
+// TestVerifyGathered: stage 3 saves no working copy; the Trainer gathers one.
+func TestVerifyGathered(t *testing.T) {
+	dir := copyOf(t, "hf-z3-lora-bf16-w2/checkpoint-6")
+	s, err := zero.Open(t.Context(), dir, nil)
+	require.NoError(t, err)
+	require.Equal(t, 3, s.Stage)
+	out := filepath.Join(t.TempDir(), "out")
+	stats, err := s.Merge(t.Context(), out, &zero.MergeOptions{Verify: true})
+	require.NoError(t, err)
+	require.Equal(t, stats.Tensors, stats.Verified)
+	require.Equal(t, []string{"adapter_model.safetensors"}, stats.VerifiedWith)
+	require.False(t, stats.Report.Has(diag.WorkingCopyAbsent))
+
+	name := filepath.Join(dir, "adapter_model.safetensors")
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	data[len(data)-1] ^= 1
+	require.NoError(t, os.WriteFile(name, data, 0o600))
+	_, err = s.Merge(t.Context(), filepath.Join(t.TempDir(), "out"), &zero.MergeOptions{Verify: true})
+	require.ErrorIs(t, err, diag.WorkingCopyDiffers)
+	require.ErrorContains(t, err, "adapter_model.safetensors")
+}
+
+func TestVerifySaysWhatItCompared(t *testing.T) {
+	for _, c := range []struct {
+		dir      string
+		verified int
+		with     []string
+		absent   bool
+	}{
+		{"odd-z2-bf16-w4-g3", 9, []string{"global_step2/mp_rank_00_model_states.pt"}, false},
+		{"odd-z3-bf16-w2-g2", 0, nil, true},
+		{"fsdp-w2", 0, nil, true},
+		{"pipe-z1-bf16-pp2", 6, []string{"global_step1/layer_00-model_states.pt", "global_step1/layer_02-model_states.pt", "global_step1/layer_03-model_states.pt"}, false},
+	} {
+		t.Run(c.dir, func(t *testing.T) {
+			s, err := zero.Open(t.Context(), filepath.Join("testdata", c.dir), nil)
+			require.NoError(t, err)
+			stats, err := s.Merge(t.Context(), filepath.Join(t.TempDir(), "out"), &zero.MergeOptions{Verify: true})
+			require.NoError(t, err)
+			require.Equal(t, c.verified, stats.Verified)
+			require.Equal(t, c.with, stats.VerifiedWith)
+			require.Equal(t, c.absent, stats.Report.Has(diag.WorkingCopyAbsent))
+			require.False(t, s.Report().Has(diag.WorkingCopyAbsent), "a merge does not change the shards' report")
+		})
+	}
+}
+
+func TestCheckCRCofFSDP(t *testing.T) {
+	want, _ := merge(t, "fsdp-w2", &zero.MergeOptions{CheckCRC: true})
+	dir := copyOf(t, "fsdp-w2")
+	name := filepath.Join(dir, "pytorch_model_fsdp_0", "__1_0.distcp")
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	tensor := want["model.layers.1.mlp.up_proj.weight"].Data
+	at := bytes.Index(data, tensor[len(tensor)-64:])
+	require.Positive(t, at)
+	data[at] ^= 1
+	require.NoError(t, os.WriteFile(name, data, 0o600))
+	s, err := zero.Open(t.Context(), dir, nil)
+	require.NoError(t, err)
+	_, err = s.Merge(t.Context(), filepath.Join(t.TempDir(), "out"), &zero.MergeOptions{CheckCRC: true})
+	require.ErrorIs(t, err, diag.ShardChecksum)
+	var e *zero.Error
+	require.ErrorAs(t, err, &e)
+	p := e.Report.Problems()[0]
+	require.Equal(t, "pytorch_model_fsdp_0/__1_0.distcp", p.File)
+	require.LessOrEqual(t, *p.Offset, int64(at))
+	require.Greater(t, *p.Offset, int64(at-len(tensor)))
+}

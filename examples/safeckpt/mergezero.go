@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -20,7 +21,7 @@ type mergeZeroCmd struct {
 	ExcludeFrozen bool   `help:"Leave out parameters that were not trained."`
 	Ties          string `enum:"copy,drop" default:"copy" help:"Names that share the weight of another: copy it, or drop the name."`
 	CheckCRC      bool   `name:"check-crc" help:"First hold the shards against the checksums in them."`
-	Verify        bool   `help:"First hold the weights, rounded, against the working copy in the model file (stages 1 and 2)."`
+	Verify        bool   `help:"First hold the weights, rounded, against the working copy: in the model file, or in stage 3 the safetensors that the Trainer gathered."`
 	Force         bool   `help:"Overwrite OUT."`
 	Src           string `arg:"" name:"src" help:"The directory that DeepSpeed or the Trainer wrote."`
 	Out           string `arg:"" name:"out" help:"A file that ends in .safetensors, or a directory that from_pretrained will load."`
@@ -75,12 +76,24 @@ func (c *mergeZeroCmd) run(e *env) (int, error) {
 	if err != nil {
 		return statusFailed, err
 	}
-	if err := s.Report().WriteText(e.stderr, &diag.TextOptions{Color: e.color, Indent: "  "}); err != nil {
+	stats.Report.Merge("", s.Report())
+	if err := stats.Report.WriteText(e.stderr, &diag.TextOptions{Color: e.color, Indent: "  "}); err != nil {
 		return statusFailed, err
 	}
 	what := fmt.Sprintf("ZeRO-%d, %d ranks", s.Stage, s.Ranks)
-	if s.Universal {
+	switch {
+	case s.Universal:
 		what = "universal checkpoint"
+	case s.FSDP:
+		what = fmt.Sprintf("FSDP, %d ranks", s.Ranks)
+	}
+	if stats.Verified > 0 {
+		const most = 3
+		with := diag.Name(strings.Join(stats.VerifiedWith[:min(len(stats.VerifiedWith), most)], ", "))
+		if more := len(stats.VerifiedWith) - most; more > 0 {
+			with += fmt.Sprintf(" and %d more", more)
+		}
+		fmt.Fprintf(e.stdout, "%d trained parameters, rounded, are those of the working copy in %s\n", stats.Verified, with)
 	}
 	fmt.Fprintf(e.stdout, "%s (%s, %s): %d tensors, %s in %d files, %v\n", diag.Name(c.Out), what, diag.Name(s.Tag),
 		stats.Tensors, diag.Size(uint64(stats.Bytes)), len(stats.Files), stats.Elapsed.Round(time.Millisecond))

@@ -8,17 +8,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/safeckpt/safeckpt/internal/atomicfile"
 )
 
 // Check refuses a target that must not be written: one that exists, unless force
-// is set, one that is not of its kind (a file or a directory), and one inside of a
-// source, whichever way its path leads there. A source "" is passed over.
+// is set or it is an empty directory, one that is not of its kind (a file or a
+// directory), and one inside of a source, whichever way its path leads there. A
+// source "" is passed over.
 func Check(dst string, file, force bool, sources ...string) error {
 	info, err := os.Stat(dst)
 	switch {
-	case err == nil && !force:
+	case err == nil && !force && !(info.IsDir() && isEmpty(dst)):
 		return fmt.Errorf("%s exists: give another path, or use --force to overwrite it", dst)
 	case err == nil && info.IsDir() == file:
 		return fmt.Errorf("%s is not a %s", dst, map[bool]string{true: "file", false: "directory"}[file])
@@ -42,6 +44,13 @@ func Check(dst string, file, force bool, sources ...string) error {
 		}
 	}
 	return nil
+}
+
+// isEmpty reports whether a directory holds nothing but what a write that was
+// killed left in it.
+func isEmpty(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !atomicfile.IsTemp(e.Name()) })
 }
 
 // realPath resolves symbolic links in the part of a path that exists.

@@ -62,6 +62,11 @@ func TestCheck(t *testing.T) {
 	}
 	require.ErrorContains(t, Check(src, false, false), "exists")
 	require.ErrorContains(t, Check(src, true, true), "is not a file")
+	empty := t.TempDir()
+	require.NoError(t, Check(empty, false, false), "nothing to lose")
+	require.NoError(t, os.WriteFile(filepath.Join(empty, filepath.Base(atomicfile.TempName(out))), nil, 0o600))
+	require.NoError(t, Check(empty, false, false), "nor what a killed write left")
+	require.ErrorContains(t, Check(empty, true, false), "is not a file")
 	require.ErrorContains(t, Check(file, false, true), "is not a directory")
 }
 
