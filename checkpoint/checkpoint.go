@@ -24,6 +24,9 @@ type Options struct {
 	Registry *hfconfig.Registry
 	// Files is how safetensors files are opened; nil means defaults.
 	Files *safetensors.OpenOptions
+	// TrainingArgs is what training_args.bin says, if that is known; nil means that
+	// it is read where it matters.
+	TrainingArgs *TrainingArgs
 }
 
 // A Checkpoint is a directory that has been opened: its files listed, headers
@@ -31,10 +34,10 @@ type Options struct {
 // number of goroutines may validate it at once.
 type Checkpoint struct {
 	name     string
-	dir      string          // the directory's own name, "" if unknown
-	fsys     fs.FS           // the directory; nil for a lone file
-	files    *listing        // what is in it
-	parent   string          // path of the directory that it lies in, "" if unknown
+	dir      string   // the directory's own name, "" if unknown
+	fsys     fs.FS    // the directory; nil for a lone file
+	files    *listing // what is in it
+	parent   string   // path of the directory that it lies in, "" if unknown
 	registry *hfconfig.Registry
 
 	kind  Kind
@@ -47,6 +50,7 @@ type Checkpoint struct {
 	adapters []*adapter
 
 	configErr  error
+	args       *TrainingArgs // nil: not read yet
 	trainer    *TrainerState
 	trainerErr error
 	torch      map[string]error // archives beside the weights, and what is wrong with them
@@ -105,7 +109,7 @@ func openDir(ctx context.Context, fsys fs.FS, o *Options) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{name: o.Name, fsys: fsys, files: files, registry: o.Registry, kind: files.kind()}
+	c := &Checkpoint{name: o.Name, fsys: fsys, files: files, registry: o.Registry, args: o.TrainingArgs, kind: files.kind()}
 	for _, read := range []func(){
 		func() {
 			if c.kind == KindFull && len(files.safetensors()) > 0 {

@@ -53,7 +53,7 @@ func (c *Checkpoint) resumption(ctx context.Context, whole bool) *Resumption {
 		c.resumePlain(h)
 	}
 	c.resumeRNG(h)
-	if c.wantsScaler(ctx) && !c.files.has(scalerFile) {
+	if !c.files.has(scalerFile) && c.wantsScaler(ctx) {
 		h.inexact("no scaler.pt although the run uses fp16: the Trainer starts with a new loss scale, without a word")
 		h.lacks(scalerFile)
 	}
@@ -137,6 +137,9 @@ func (c *Checkpoint) resumeRNG(h *Resumption) {
 func (c *Checkpoint) wantsScaler(ctx context.Context) bool {
 	if c.state != StateTrainer || !c.files.has(optimizerFile) {
 		return false // DeepSpeed keeps the loss scale in its own files
+	}
+	if c.args != nil {
+		return c.args.FP16
 	}
 	fp16 := false
 	_ = c.withTorchFile(trainingArgsFile, func(r io.ReaderAt, size int64) error {

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/safeckpt/safeckpt/checkpoint"
 )
@@ -43,6 +45,40 @@ func (r *Run) findPolicy(ctx context.Context) {
 		}
 		return
 	}
+}
+
+// An argsCache spares unpickling a training_args.bin for every checkpoint of a
+// run, where all are the same. It may be used by many goroutines.
+type argsCache struct {
+	mu   sync.Mutex
+	file []byte
+	args *checkpoint.TrainingArgs
+}
+
+// maxArgs bounds the files that are compared; real ones have 5 KB.
+const maxArgs = 64 << 10
+
+// read returns what the training_args.bin of a checkpoint says; nil if that is
+// not known here.
+func (c *argsCache) read(ctx context.Context, dir string) *checkpoint.TrainingArgs {
+	name := filepath.Join(dir, "training_args.bin")
+	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() || info.Size() > maxArgs {
+		return nil
+	}
+	file, err := os.ReadFile(name)
+	if err != nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !bytes.Equal(file, c.file) || c.args == nil {
+		args, err := checkpoint.ReadTrainingArgs(ctx, dir)
+		if err != nil {
+			return nil
+		}
+		c.file, c.args = file, args
+	}
+	return c.args
 }
 
 // ReadLaunchScript reads how a run saves from the arguments in a shell script

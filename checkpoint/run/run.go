@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/safeckpt/safeckpt/checkpoint"
@@ -129,9 +130,11 @@ func Open(ctx context.Context, dir string, o *Options) (*Run, error) {
 		return strings.Compare(a.Name, b.Name)
 	})
 	leftovers := make([][]Leftover, len(r.Checkpoints))
-	parallel(len(r.Checkpoints), o.Workers, func(i int) {
-		if ctx.Err() == nil {
-			leftovers[i] = r.Checkpoints[i].look(ctx)
+	args := &argsCache{}
+	parallel(len(r.Checkpoints), o.Workers, func(next func() (i int, ok bool)) {
+		var d dirReader
+		for i, ok := next(); ok && ctx.Err() == nil; i, ok = next() {
+			leftovers[i] = r.Checkpoints[i].look(ctx, &d, args)
 		}
 	})
 	if err := ctx.Err(); err != nil {
@@ -145,31 +148,29 @@ func Open(ctx context.Context, dir string, o *Options) (*Run, error) {
 	return r, nil
 }
 
-// parallel calls do for 0 to n-1 from several goroutines and waits for them.
-func parallel(n, workers int, do func(i int)) {
+// parallel runs work in several goroutines and waits for them. next gives each
+// number from 0 to n-1 to one of them.
+func parallel(n, workers int, work func(next func() (i int, ok bool))) {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	var next = make(chan int)
+	var taken atomic.Int64
 	var wg sync.WaitGroup
 	for range min(n, workers) {
 		wg.Go(func() {
-			for i := range next {
-				do(i)
-			}
+			work(func() (int, bool) {
+				i := int(taken.Add(1)) - 1
+				return i, i < n
+			})
 		})
 	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
 	wg.Wait()
 }
 
 // look fills in what the files say.
-func (c *Checkpoint) look(ctx context.Context) []Leftover {
-	leftovers := c.walk()
-	ck, err := checkpoint.Open(ctx, c.Path, nil)
+func (c *Checkpoint) look(ctx context.Context, d *dirReader, args *argsCache) []Leftover {
+	leftovers := c.walk(d)
+	ck, err := checkpoint.Open(ctx, c.Path, &checkpoint.Options{TrainingArgs: args.read(ctx, c.Path)})
 	if err != nil {
 		c.Err = err
 		return leftovers
@@ -192,7 +193,7 @@ func (c *Checkpoint) look(ctx context.Context) []Leftover {
 }
 
 // walk counts bytes and finds leftovers.
-func (c *Checkpoint) walk() (leftovers []Leftover) {
+func (c *Checkpoint) walk(d *dirReader) (leftovers []Leftover) {
 	root := c.Path
 	if c.Symlink {
 		if target, err := filepath.EvalSymlinks(root); err == nil {
@@ -205,7 +206,6 @@ func (c *Checkpoint) walk() (leftovers []Leftover) {
 			leftovers = append(leftovers, Leftover{path, size, newest, why, info})
 		}
 	}
-	var d dirReader
 	for dirs := []string{root}; len(dirs) > 0; {
 		dir := dirs[len(dirs)-1]
 		dirs = dirs[:len(dirs)-1]

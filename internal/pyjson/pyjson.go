@@ -47,25 +47,24 @@ func (f *Float) UnmarshalJSON(b []byte) error {
 	if string(b) == "null" {
 		return nil
 	}
-	var v any
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.UseNumber()
-	if err := dec.Decode(&v); err != nil {
-		return err
-	}
-	switch v := resolve(v).(type) {
-	case float64:
-		*f = Float(v)
-	case json.Number:
-		x, err := strconv.ParseFloat(string(v), 64)
+	if len(b) > 0 && b[0] == '"' {
+		var text string
+		if err := json.Unmarshal(b, &text); err != nil {
+			return err
+		}
+		if x, ok := resolve(text).(float64); ok {
+			*f = Float(x)
+			return nil
+		}
+	} else if len(b) > 0 && (b[0] == '-' || b[0] >= '0' && b[0] <= '9') {
+		x, err := strconv.ParseFloat(string(b), 64)
 		if err != nil && !errors.Is(err, strconv.ErrRange) { // 1e999 is inf in Python too
 			return err
 		}
 		*f = Float(x)
-	default:
-		return fmt.Errorf("want a number, found %s", b)
+		return nil
 	}
-	return nil
+	return fmt.Errorf("want a number, found %s", b)
 }
 
 // Unmarshal decodes data into v as encoding/json does. Literals of Python's can
