@@ -44,6 +44,11 @@ const (
 
 	AdapterZero       Code = "A050"
 	AdapterPartlyZero Code = "A051"
+
+	AdapterNotMerged Code = "A060"
+	AdapterNotFinite Code = "A061"
+	AdapterUntied    Code = "A062"
+	AdapterOnTied    Code = "A063"
 )
 
 var adapterCodes = []Info{
@@ -131,4 +136,14 @@ var adapterCodes = []Info{
 		"Every lora_B is zero, as before the first step: the adapter changes nothing.", "392 of 392 lora_B are all zero: the adapter equals the base", "haotian-liu/LLaVA#1734"},
 	{AdapterPartlyZero, Warning, "lora_B is zero", "lora_B are zero",
 		"Some lora_B are zero and others are not: these modules were not trained, or their weights are lost.", "", ""},
+
+	{AdapterNotMerged, Error, "adapter cannot be merged", "parts of adapters cannot be merged",
+		"The weights that PEFT's merge would give cannot be computed exactly from base and adapter alone, or the adapter is of a kind that has no merge. Nothing is written.",
+		"init_lora_weights is pissa: loading runs an SVD of the base", "peft 0.21.2 tuners/lora/layer.py, merge"},
+	{AdapterNotFinite, Error, "merged weight is not finite", "merged weights are not finite",
+		"A merged weight holds NaN or infinities. PEFT writes it without a word, unless safe_merge is set. Nothing is written.", "", "peft 0.21.2 tuners/lora/layer.py, merge"},
+	{AdapterUntied, Note, "weights are no longer tied", "weights are no longer tied",
+		"modules_to_save trained one of two tied weights on its own. The merged model stores both, and tie_word_embeddings is false in its config.json.", "", ""},
+	{AdapterOnTied, Warning, "adapter on a tied output embedding", "adapters are on tied output embeddings",
+		"The adapter changes the output embedding, which is one weight with the input embedding. Merging changes both, as in PEFT; in training only the output was changed.", "", "peft 0.21.2 tuners/tuners_utils.py, tied target modules"},
 }

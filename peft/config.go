@@ -90,6 +90,7 @@ func (n Names) String() string {
 type TokenIndices struct {
 	Module string // its name or the end of it; "" means the input embedding
 	Count  int
+	IDs    []uint64 // the rows; nil if one of them is none
 }
 
 // Report returns what ParseConfig found wrong with the config itself. It must

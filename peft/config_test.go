@@ -25,7 +25,7 @@ func TestParseConfig(t *testing.T) {
 	require.Equal(t, Names{Set: true, Regex: `.*\.0\..*`}, c.Exclude)
 	require.Equal(t, []int{3}, c.LayersToTransform)
 	require.Equal(t, []string{"h"}, c.LayersPattern)
-	require.Equal(t, []TokenIndices{{Count: 2}}, c.TokenIndices)
+	require.Equal(t, []TokenIndices{{Count: 2, IDs: []uint64{1, 2}}}, c.TokenIndices)
 	require.Equal(t, "pissa_niter_4", c.Init)
 	require.Equal(t, "z", c.RankPattern[0].Key) // the order of the file, of a dict
 	require.Equal(t, 4.0, c.RankPattern[0].Value)

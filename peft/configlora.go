@@ -75,7 +75,7 @@ func (c *Config) readTokenIndices() {
 	switch v := c.value(field).(type) {
 	case nil:
 	case []any:
-		c.TokenIndices = []TokenIndices{{Count: len(v)}}
+		c.TokenIndices = []TokenIndices{{Count: len(v), IDs: tokenIDs(v)}}
 	case map[string]any:
 		if len(v) > maxEntries {
 			c.wrongType(field, "rows of a few modules", len(v))
@@ -87,11 +87,24 @@ func (c *Config) readTokenIndices() {
 				c.wrongType(field, "lists of token numbers", v)
 				return
 			}
-			c.TokenIndices = append(c.TokenIndices, TokenIndices{module, len(ids)})
+			c.TokenIndices = append(c.TokenIndices, TokenIndices{module, len(ids), tokenIDs(ids)})
 		}
 	default:
 		c.wrongType(field, "a list of token numbers, or an object of them", v)
 	}
+}
+
+// tokenIDs returns nil if one of a list is no row of an embedding.
+func tokenIDs(list []any) []uint64 {
+	ids := make([]uint64, 0, len(list))
+	for _, x := range list {
+		n, ok := integer(x)
+		if !ok || n < 0 {
+			return nil
+		}
+		ids = append(ids, uint64(n))
+	}
+	return ids
 }
 
 // maxReplicated bounds the layers that layer_replication makes.

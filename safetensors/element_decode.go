@@ -2,11 +2,32 @@ package safetensors
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/x448/float16"
 )
+
+// DecodeFloat32 appends the elements of a float dtype that src holds, as they stand
+// in a file: the inverse of EncodeFloat32. src must be whole elements. For dtypes
+// that are no floats the error matches ErrDType.
+func DecodeFloat32(dst []float32, d DType, src []byte) ([]float32, error) {
+	if !d.IsFloat() {
+		return dst, fmt.Errorf("%w: %s is no float type", ErrDType, d)
+	}
+	bits := d.Bits()
+	if d == C64 {
+		bits = 32
+	}
+	n := len(src) / bits * 8 // without overflow on 32 bits
+	n += len(src) % bits * 8 / bits
+	start := len(dst)
+	dst = slices.Grow(dst, n)[:start+n]
+	decodeFloat32(dst[start:], d, src)
+	return dst, nil
+}
 
 // decodeFloat32 decodes len(dst) floats of dtype d. src starts on a byte.
 func decodeFloat32(dst []float32, d DType, src []byte) {

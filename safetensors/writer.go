@@ -227,6 +227,20 @@ func (t *TensorWriter) CopyAt(src io.ReaderAt, srcOff, n, off int64) (int64, err
 	return done, nil
 }
 
+// CopyTensor copies bytes [off, off+n) of src, a tensor of an open file, to the
+// same place in this one. Like CopyAt it lets the kernel copy where it can.
+func (t *TensorWriter) CopyTensor(src Tensor, off, n int64) (int64, error) {
+	if size := int64(src.info.Bytes()); off < 0 || n < 0 || n > size-off {
+		return 0, fmt.Errorf("safetensors: tensor %s: it has no %d bytes at %d", diag.Name(src.info.Name), n, off)
+	}
+	release, err := src.f.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	return t.CopyAt(src.f.src, src.offset()+off, n, off)
+}
+
 // wrote adds [begin, end) to the spans.
 func (t *TensorWriter) wrote(begin, end int64) {
 	if begin == end {
