@@ -118,8 +118,10 @@ func (e *lowRank) read(r *factorReader) (*factors, error) {
 	k := e.rank * e.experts // of which those of the expert count
 	first := e.expert * e.rank
 	f := &factors{right: lowrank.NewRight(int(e.rank), int(p.cols))}
+	in, out := e.a.Info().Elements()/k, e.b.Info().Elements()/k
+	plain := !e.conv || in == e.a.Info().Shape[1] // else it is computed as a convolution
+	f.right.Separate = plain && e.experts == 1 && lowrank.Small(int(out), int(in))
 	if e.transposed {
-		in := p.rows
 		for j := range p.cols {
 			for i := range e.rank {
 				f.right.Set(int(i), int(j), b[j*k+i*e.experts+e.expert])

@@ -185,6 +185,20 @@ func TestMultiply(t *testing.T) {
 	}
 }
 
+func TestSeparate(t *testing.T) {
+	right := NewRight(2, 1)
+	x := float32(1 + 0x1p-23)
+	right.SetRow(0, []float32{1})
+	right.SetRow(1, []float32{x})
+	dst := make([]float32, Panel)
+	Multiply(dst, []float32{-1, x}, right, 0, nil) // -1 + x*x, of which the last bit is lost when it is rounded
+	require.Equal(t, float32(0x1p-22+0x1p-46), dst[0])
+	right.Separate = true
+	Multiply(dst, []float32{-1, x}, right, 0, nil)
+	require.Equal(t, float32(0x1p-22), dst[0])
+	require.True(t, Small(3, 100) && Small(100, 11) && !Small(4, 12))
+}
+
 func TestAddRounds(t *testing.T) {
 	w := []uint16{0x3f80} // 1
 	require.True(t, AddBF16(w, []float32{1}, 0x1p-8, false))
