@@ -5,13 +5,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"runtime"
-	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/safeckpt/safeckpt/internal/peakheap"
 )
 
 func TestUnsafeNames(t *testing.T) {
@@ -202,31 +202,6 @@ func (r *repeated) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// peak returns how far the heap grows, garbage included, while fn runs.
-func peak(fn func()) int64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	runtime.GC()
-	metrics.Read(sample)
-	before := int64(sample[0].Value.Uint64())
-	done, result := make(chan struct{}), make(chan int64)
-	go func() {
-		most := before
-		for {
-			metrics.Read(sample)
-			most = max(most, int64(sample[0].Value.Uint64()))
-			select {
-			case <-done:
-				result <- most - before
-				return
-			case <-time.After(200 * time.Microsecond):
-			}
-		}
-	}()
-	fn()
-	close(done)
-	return <-result
-}
-
 // However hostile and however large the pickle, memory stays below 64 MiB.
 func TestMemoryIsBounded(t *testing.T) {
 	const many = 1 << 20
@@ -273,7 +248,7 @@ func TestMemoryIsBounded(t *testing.T) {
 				test.body, test.n = strings.Repeat(test.body, int(k)), test.n/k
 			}
 			var err error
-			grew := peak(func() { _, err = Read(t.Context(), &test.repeated, 0, test.size(), nil) })
+			grew := peakheap.During(func() { _, err = Read(t.Context(), &test.repeated, 0, test.size(), nil) })
 			if test.want == nil {
 				require.NoError(t, err)
 			} else {

@@ -5,40 +5,14 @@ import (
 	"bytes"
 	"compress/flate"
 	"fmt"
-	"runtime"
-	"runtime/metrics"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-)
 
-// peak returns how far the heap grows, garbage included, while fn runs.
-func peak(fn func()) int64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	runtime.GC()
-	metrics.Read(sample)
-	before := int64(sample[0].Value.Uint64())
-	done, result := make(chan struct{}), make(chan int64)
-	go func() {
-		most := before
-		for {
-			metrics.Read(sample)
-			most = max(most, int64(sample[0].Value.Uint64()))
-			select {
-			case <-done:
-				result <- most - before
-				return
-			case <-time.After(200 * time.Microsecond):
-			}
-		}
-	}()
-	fn()
-	close(done)
-	return <-result
-}
+	"github.com/safeckpt/safeckpt/internal/peakheap"
+)
 
 // manyStorages pickles a tuple of n storages of one byte each.
 func manyStorages(n int) string {
@@ -102,7 +76,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			// One slice: the image searches its parts for every read.
 			file := bytes.NewReader(test.file.bytes())
 			var err error
-			grew := peak(func() {
+			grew := peakheap.During(func() {
 				var a *Archive
 				if a, err = Open(t.Context(), file, file.Size()); err == nil {
 					_, err = a.Load(t.Context(), nil)
