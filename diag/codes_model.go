@@ -14,6 +14,11 @@ const (
 	DTypeOther       Code = "M010"
 	HeadUnknown      Code = "M011"
 	TensorInteger    Code = "M012"
+
+	QuantizationUnknown Code = "M013"
+	QuantizationOther   Code = "M014"
+	QuantizationAbsent  Code = "M015"
+	QuantizedDType      Code = "M016"
 )
 
 var modelCodes = []Info{
@@ -53,4 +58,16 @@ var modelCodes = []Info{
 	{TensorInteger, Error, "integer weights", "weights are stored as integers",
 		"A weight that computes in floating point is stored as integers, and config.json has no quantization_config that says how to scale it. from_pretrained casts the integers as they are, without a word.",
 		"model.norm.weight is stored as I32, want a floating-point type", "transformers 5.23.0 core_model_loading.py"},
+	{QuantizationUnknown, Note, "quantization not known", "checkpoints are quantized in ways that are not known",
+		"config.json says that the weights are quantized by a method whose tensors are not known. The rest of the model was held against the config; weights of linear maps, and what stands for them, were not judged.",
+		"the weights of linear maps were not held against the config: how hqq stores them is not known", "transformers 5.23.0 quantizers/auto.py"},
+	{QuantizationOther, Note, "other weights quantized than config.json says", "checkpoints have other weights quantized than their configs say",
+		"Some weights are stored as they are though quantization_config does not except them, or the other way round. Each was held against the form that it has.",
+		"3 of 200 weights that config.json says are quantized are stored as they are, 0 are quantized that it excepts: such as lm_head", "transformers 5.23.0 quantizers/base.py, get_modules_to_not_convert"},
+	{QuantizationAbsent, Error, "not quantized though config.json says so", "checkpoints are not quantized though their configs say so",
+		"config.json carries a quantization_config, and every weight is stored as it was trained. from_pretrained prepares the model for quantized weights and finds none of their scales.",
+		"config.json says that the weights are quantized (gptq), and none of them is: model.layers.0.mlp.up_proj is BF16", "transformers 5.23.0 quantizers/auto.py"},
+	{QuantizedDType, Error, "part of a quantized weight of the wrong dtype", "parts of quantized weights have the wrong dtype",
+		"A tensor that stands for a quantized weight has a dtype that the method does not use there: its bytes mean something else.",
+		"model.layers.0.mlp.up_proj.qweight is stored as F16, want I32, as gptq stores it", "bitsandbytes 0.50, AutoGPTQ 0.7, AutoAWQ 0.2.9, compressed-tensors 0.20"},
 }

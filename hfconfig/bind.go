@@ -8,9 +8,12 @@ import (
 )
 
 // bind computes the plan of a class for a config that may lead to as many tensors
-// as limit says.
-func bind(e *env, c *class, limit int) (*plan, error) {
+// as limit says, and is quantized by q or, if that is nil, not at all.
+func bind(e *env, c *class, limit int, q *quantization) (*plan, error) {
 	b := &binder{plan: &plan{}}
+	if q != nil {
+		b.plan.quant = &quantized{quantization: q}
+	}
 	s := &scope{env: e, frame: e.frame}
 	if err := b.body(c.body, place{scope: s, layouts: allLayouts, model: e.model}, &b.plan.nodes); err != nil {
 		return nil, err

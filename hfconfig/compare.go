@@ -76,6 +76,8 @@ func (x *Expectation) Compare(tensors iter.Seq[*safetensors.TensorInfo], o *Comp
 	c.unexpected()
 	c.explain()
 	c.dtypes()
+	c.quantization()
+	c.quantizedDTypes()
 	c.notes()
 	return c.Comparison
 }
@@ -92,13 +94,15 @@ type comparing struct {
 	lacking []*entry                  // missing, before causes are found
 	orphans map[*entry][]string       // missing with all that they are tied to
 	foreign []*safetensors.TensorInfo // unexpected
+
+	unjudged int // tensors of weights whose quantization is not known
 }
 
 // chooseLayout takes the layout that most names are of.
 func (c *comparing) chooseLayout() {
 	var all []*match
 	for _, l := range c.x.Layouts() {
-		m := c.x.plan.table(l, c.x.class.prefix).match(c.held)
+		m := c.x.plan.table(l, c.x.class.prefix, c.held).match(c.held)
 		all = append(all, m)
 		if c.m == nil || m.fits > c.m.fits {
 			c.m = m
@@ -230,6 +234,10 @@ func (c *comparing) unexpected() {
 		switch {
 		case c.mayBeHere != nil && c.mayBeHere.MatchString(h.Name):
 			c.Tolerated = append(c.Tolerated, Toleration{h.Name, "ignored: the model's code computes it or leaves it out"})
+		case c.unjudgedPart(h.Name):
+			c.unjudged++
+		case c.m.fitting != nil && c.x.plan.quant.besides != nil && c.x.plan.quant.besides.MatchString(h.Name):
+			c.Tolerated = append(c.Tolerated, Toleration{h.Name, "a scale that the quantization keeps beside the weights"})
 		case outside(h.Name):
 			c.Tolerated = append(c.Tolerated, Toleration{h.Name, "not judged: it may belong to a head that is not known"})
 		default:
@@ -282,4 +290,9 @@ func plural(n int, one, many string) string {
 	return many
 }
 
-func shapeText(s []uint64) string { return strings.ReplaceAll(fmt.Sprint(s), " ", ",") }
+func shapeText(s []uint64) string {
+	if s == nil {
+		return "any shape"
+	}
+	return strings.ReplaceAll(fmt.Sprint(s), " ", ",")
+}

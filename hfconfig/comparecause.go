@@ -170,7 +170,7 @@ func (c *comparing) otherClass() *reason {
 			if l != Save && !p.distinct[l] {
 				continue
 			}
-			m := p.table(l, "").match(c.held)
+			m := p.table(l, "", c.held).match(c.held)
 			if len(m.left) == 0 && !slices.ContainsFunc(m.entries, func(e entry) bool { return e.held == nil && !e.optional }) {
 				return &reason{
 					fmt.Sprintf("the weights are those of %s, config.json says %s", class.name, c.x.Architecture),

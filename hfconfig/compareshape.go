@@ -14,7 +14,7 @@ func (c *comparing) shapes() {
 	empty := 0
 	for i := range c.m.entries {
 		e := &c.m.entries[i]
-		if e.held == nil || slices.Equal(e.held.Shape, e.shape) {
+		if e.held == nil || e.shape == nil || slices.Equal(e.held.Shape, e.shape) {
 			continue
 		}
 		wrong = append(wrong, e)
@@ -164,7 +164,7 @@ func (c *comparing) dtypes() {
 	count := make(map[safetensors.DType]uint64)
 	for i := range c.m.entries {
 		h := c.m.entries[i].held
-		if h == nil || !slices.Contains([]safetensors.DType{safetensors.F64, safetensors.F32, safetensors.F16, safetensors.BF16, safetensors.F8_E4M3, safetensors.F8_E5M2}, h.DType) {
+		if h == nil || c.m.entries[i].part || !slices.Contains([]safetensors.DType{safetensors.F64, safetensors.F32, safetensors.F16, safetensors.BF16, safetensors.F8_E4M3, safetensors.F8_E5M2}, h.DType) {
 			continue
 		}
 		bytes += h.Bytes()

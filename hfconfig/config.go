@@ -79,14 +79,36 @@ func (c *Config) DType() string {
 // Quantization returns the quant_method of quantization_config, "" if there is
 // none: then the weights are stored as they are.
 func (c *Config) Quantization() string {
-	q, ok := c.root["quantization_config"].(map[string]any)
-	if !ok {
+	q := c.quantization().object
+	switch {
+	case q == nil:
 		return ""
+	case q["load_in_8bit"] == true || q["load_in_4bit"] == true: // bitsandbytes did not always say so
+		return "bitsandbytes"
 	}
 	if s := text(q["quant_method"]); s != "" {
 		return s
 	}
 	return "unknown"
+}
+
+// quantization returns quantization_config, that of text_config if there is none
+// outside, or compression_config, the name before transformers 4.45.
+func (c *Config) quantization() settings {
+	at := func(object map[string]any, path string) (s settings, ok bool) {
+		for _, key := range []string{"quantization_config", "compression_config"} {
+			if q, ok := object[key].(map[string]any); ok {
+				return settings{q, path + key + ".", &clock{}}, true
+			}
+		}
+		return s, false
+	}
+	if s, ok := at(c.root, ""); ok {
+		return s
+	}
+	inner, _ := c.root["text_config"].(map[string]any)
+	s, _ := at(inner, "text_config.")
+	return s
 }
 
 func text(v any) string {

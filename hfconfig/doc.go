@@ -7,8 +7,8 @@
 //
 // What is known of a model type stands in a readable file in arch; arch/README.md
 // describes the format. [ParseArch] reads files of one's own, for models with
-// code of their own. A model type, class or quantization that is not known is
-// an error that matches [ErrUnknownModel]: nothing is guessed.
+// code of their own. A model type or class that is not known is an error that
+// matches [ErrUnknownModel]: nothing is guessed.
 //
 // # Layouts
 //
@@ -16,6 +16,13 @@
 // save_pretrained writes by default, [Native] the names of the modules in memory,
 // [Hub] a third way of some published files. A checkpoint is right in any of
 // them, whole.
+//
+// # Quantization
+//
+// Where config.json has a quantization_config, the tensors are those that the
+// method stores instead of the weights of linear maps. Lists of exceptions differ
+// between tools; Compare goes by the form in which it finds each weight. Of a
+// method that is not known such weights are not judged, and the report says so.
 //
 // # Security
 //

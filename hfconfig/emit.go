@@ -13,8 +13,11 @@ func (p *plan) measure(work *frame, limit int) error {
 	if err := p.collectTies(f); err != nil {
 		return err
 	}
+	if err := p.quantize(f); err != nil {
+		return err
+	}
 	rows, seen := 0, difference(0)
-	e := emitter{plan: p, layout: Save, emit: func(t *emitted) error {
+	e := emitter{plan: p, layout: Save, names: p.quant != nil, emit: func(t *emitted) error {
 		if t.tied {
 			return nil
 		}
@@ -25,7 +28,12 @@ func (p *plan) measure(work *frame, limit int) error {
 				return &ConfigError{"", "it leads to a tensor too large to count"}
 			}
 		}
-		p.count++
+		if t.part != nil {
+			n = t.part.elements
+		}
+		if !t.optional() {
+			p.count++
+		}
 		if p.elements += n; p.elements > 1<<62 {
 			return &ConfigError{"", "it leads to a model too large to count"}
 		}
@@ -55,6 +63,11 @@ func (p *plan) measure(work *frame, limit int) error {
 		}
 		return e.tensors(r, f, shape, bias)
 	})
+	if err == nil && p.quant != nil {
+		if p.quant.clock.done = true; p.quant.clock.exceeded() {
+			err = &ConfigError{"quantization_config", "its regular expressions take too long to match"}
+		}
+	}
 	p.distinct[Native] = seen&nativeSave != 0
 	p.distinct[Hub] = seen&hubSave != 0 && seen&hubNative != 0
 	return err
@@ -111,10 +124,14 @@ type emitted struct {
 	base  int // where the name of the module ends
 	shape []uint64
 	tied  bool // a copy of another weight
+	part  *stored
+	blind bool // quantized in a way that is not known: it may be there as it is
 }
 
 // optional reports whether a checkpoint may leave the tensor out.
-func (t *emitted) optional() bool { return t.tied || t.row.optional }
+func (t *emitted) optional() bool {
+	return t.tied || t.blind || t.row.optional || t.part != nil && t.part.optional
+}
 
 // An emitter turns rows into tensors of one layout.
 type emitter struct {
@@ -122,6 +139,7 @@ type emitter struct {
 	layout Layout
 	names  bool // names are wanted, not only whether they are tied
 	emit   func(*emitted) error
+	choose func(w *weight) bool // whether a weight is quantized; nil: as the config says
 
 	t      emitted
 	native []byte
@@ -139,11 +157,22 @@ func (e *emitter) tensors(r *row, f *frame, shape, bias []uint64) error {
 	if e.ties = len(e.plan.ties) > 0; e.ties {
 		e.native = appendName(e.native[:0], r.names[Native], f)
 	}
+	done := false
+	if q := e.plan.quant; q != nil {
+		var err error
+		if done, err = e.quantized(q, r, f, shape, bias != nil); err != nil {
+			return err
+		}
+	}
 	for _, suffix := range kinds[r.kind].suffixes {
+		if done {
+			break
+		}
 		if err := e.one(suffix, shape); err != nil {
 			return err
 		}
 	}
+	e.t.blind = false
 	if r.kind == BatchNorm {
 		if err := e.one(".num_batches_tracked", scalar); err != nil {
 			return err
@@ -153,6 +182,31 @@ func (e *emitter) tensors(r *row, f *frame, shape, bias []uint64) error {
 		return e.one(".bias", bias)
 	}
 	return nil
+}
+
+// quantized emits what stands for a weight; done is false if it is stored as it
+// is.
+func (e *emitter) quantized(q *quantized, r *row, f *frame, shape []uint64, bias bool) (done bool, err error) {
+	e.t.blind = q.unknown(r)
+	w, ok := q.of(r, f, e.t.name[:e.t.base], shape)
+	if ok && e.choose != nil {
+		ok = e.choose(&w)
+	} else if ok {
+		ok = w.rule
+	}
+	if !ok {
+		return false, nil
+	}
+	for i := range w.parts {
+		if e.t.part = &w.parts[i]; bias && e.t.part.suffix == ".bias" {
+			continue
+		}
+		if err = e.one(e.t.part.suffix, e.t.part.shape); err != nil {
+			break
+		}
+	}
+	e.t.part = nil
+	return true, err
 }
 
 func (e *emitter) one(suffix string, shape []uint64) error {
@@ -169,9 +223,12 @@ func (e *emitter) one(suffix string, shape []uint64) error {
 
 // each calls emit for every tensor in layout l, those included that may be left
 // out, until it returns false.
-func (p *plan) each(l Layout, emit func(t *emitted) bool) {
+func (p *plan) each(l Layout, emit func(t *emitted) bool) { p.eachAs(l, nil, emit) }
+
+// eachAs does so with weights quantized as choose says.
+func (p *plan) eachAs(l Layout, choose func(w *weight) bool, emit func(t *emitted) bool) {
 	f := &frame{vars: make([]value, p.slots), left: maxWork}
-	e := emitter{plan: p, layout: l, names: true, emit: func(t *emitted) error {
+	e := emitter{plan: p, layout: l, names: true, choose: choose, emit: func(t *emitted) error {
 		if !emit(t) {
 			return errStop
 		}

@@ -11,7 +11,7 @@ import (
 // A Tensor is one tensor that a checkpoint of the model holds.
 type Tensor struct {
 	Name  string
-	Shape []uint64 // outermost first; shared with other tensors, not to be modified
+	Shape []uint64 // outermost first; shared with other tensors, not to be modified; nil if any will do
 }
 
 // An Expectation is what a checkpoint holds that fits a config. It is immutable;
@@ -25,6 +25,13 @@ type Expectation struct {
 	// architectures, or one that the schema does not have. There may be a head
 	// besides, of which nothing is said.
 	Partial bool
+	// Quantization is the quant_method that stores the weights of linear maps in
+	// another form, "" if there is none. Tensors are those of the checkpoint;
+	// modules and parameters those of the model before it was quantized.
+	Quantization string
+	// QuantizationKnown says whether that form is known. If not, such weights are
+	// optional, and what stands for them is not judged.
+	QuantizationKnown bool
 
 	plan     *plan
 	limit    int // of tensors
@@ -52,7 +59,7 @@ func (o *ExpectOptions) maxTensors() int {
 }
 
 // Expect returns what a checkpoint of this config holds. The error matches
-// ErrUnknownModel if the model or its quantization is not known; any other error
+// ErrUnknownModel if the model is not known; any other error
 // says that the config is bad, and is a *ConfigError where one key is at fault.
 // Time and memory are bounded, whatever the config says.
 func (r *Registry) Expect(c *Config, o *ExpectOptions) (*Expectation, error) {
@@ -60,10 +67,7 @@ func (r *Registry) Expect(c *Config, o *ExpectOptions) (*Expectation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if q := c.Quantization(); q != "" {
-		return nil, &UnknownError{m.name, "quantized by " + diag.Name(q) + ": what such a checkpoint holds is not known"}
-	}
-	x := &Expectation{ModelType: m.name, model: m, config: c, registry: r, limit: o.maxTensors()}
+	x := &Expectation{ModelType: m.name, Quantization: c.Quantization(), model: m, config: c, registry: r, limit: o.maxTensors()}
 	name := ""
 	if a := c.Architectures(); len(a) > 0 {
 		name = a[0]
@@ -80,6 +84,7 @@ func (r *Registry) Expect(c *Config, o *ExpectOptions) (*Expectation, error) {
 	if x.plan, err = x.bind(x.class); err != nil {
 		return nil, err
 	}
+	x.QuantizationKnown = x.plan.quant != nil && x.plan.quant.linear != nil
 	return x, nil
 }
 
@@ -94,7 +99,11 @@ func (x *Expectation) bind(c *class) (*plan, error) {
 			return nil, &ConfigError{"", "the model needs " + q.text + ", which does not hold here"}
 		}
 	}
-	return bind(e, c, x.limit)
+	q, err := newQuantization(x.config)
+	if err != nil {
+		return nil, err
+	}
+	return bind(e, c, x.limit, q)
 }
 
 // Layouts returns the layouts that differ for this model: Save, and Native and

@@ -27,6 +27,7 @@ type plan struct {
 	distinct [layoutCount]bool // differs from Save
 	count    int               // tensors in layout Save
 	elements uint64
+	quant    *quantized // nil: weights are stored as they are
 }
 
 // A node is one of: a row, a tie, a loop, a variable, or statements under a

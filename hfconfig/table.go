@@ -15,15 +15,19 @@ type table struct {
 	prefix  string // of the base model, with its dot; "" if none
 	entries []entry
 	byName  map[string]int
+	fitting *fitting        // nil: not quantized
+	blind   map[string]bool // modules and stacks that are quantized in a way that is not known
 }
 
 // An entry is one tensor of a table.
 type entry struct {
-	name     string // on disk
-	native   string // in memory; "" if no tensor in memory is this one
-	shape    []uint64
+	name     string   // on disk
+	native   string   // in memory; "" if no tensor in memory is this one
+	shape    []uint64 // nil: any
 	kind     Kind
-	optional bool // a checkpoint may leave it out
+	optional bool                // a checkpoint may leave it out
+	part     bool                // of a quantized weight
+	dtypes   []safetensors.DType // that a part may have; nil: any floating-point type
 	held     *safetensors.TensorInfo
 }
 
@@ -35,18 +39,30 @@ func (e *entry) memory() string {
 	return e.native
 }
 
-func (p *plan) table(l Layout, prefix string) *table {
+// table lists what a checkpoint that holds these tensors should hold.
+func (p *plan) table(l Layout, prefix string, held []*safetensors.TensorInfo) *table {
 	t := &table{layout: l, byName: make(map[string]int, p.count)}
 	if prefix != "" {
 		t.prefix = prefix + "."
 	}
-	p.each(l, func(x *emitted) bool {
+	var choose func(*weight) bool
+	if t.fitting = p.fitting(held, t.prefix); t.fitting != nil {
+		choose = t.fitting.choose
+		t.blind = make(map[string]bool)
+	}
+	p.eachAs(l, choose, func(x *emitted) bool {
 		e := entry{name: string(x.name), shape: x.shape, kind: x.row.kind, optional: x.optional()}
 		switch {
 		case x.row.native.has(l) && x.row.layouts.has(Native):
 			e.native = e.name
 		case x.row.layouts.has(Native):
 			e.native = string(append(appendName(nil, x.row.names[Native], x.frame), x.name[x.base:]...))
+		}
+		if x.part != nil {
+			e.kind, e.part, e.dtypes = Buffer, true, x.part.dtypes
+		} else if x.blind {
+			e.kind, e.shape = Buffer, nil
+			t.blind[e.name[:x.base]] = true
 		}
 		t.byName[e.name] = len(t.entries)
 		t.entries = append(t.entries, e)
@@ -72,6 +88,14 @@ var legacyNames = [...][2]string{
 	{"LayerNorm.beta", "LayerNorm.bias"},
 	{".weight_g", ".parametrizations.weight.original0"},
 	{".weight_v", ".parametrizations.weight.original1"},
+}
+
+// plain returns the end of the name of the tensor that holds a weight as it is.
+func (t *table) plain(path string) string {
+	if _, ok := t.byName[path]; ok {
+		return ""
+	}
+	return ".weight"
 }
 
 // find returns the entry that from_pretrained puts the tensor of this name into.

@@ -28,6 +28,9 @@ def learn(a: argparse.Namespace) -> None:
     if a.sample:
         names = random.Random(a.seed).sample(sorted(classes.auto_classes()), a.sample)
     seeds = _seeds(a.seeds)
+    if a.part:
+        k, n = map(int, a.part.split("/"))
+        names = names[k::n]
     queue: list[tuple[str, str | None]] = [(n, None) for n in names]
     seen = set(names)
     counts: Counter[str] = Counter()
@@ -37,7 +40,7 @@ def learn(a: argparse.Namespace) -> None:
             res = work.result(name)
         else:
             try:
-                made, draws = generate(module or classes.module_of(name), name, a.seconds, lambda _: True, seeds.get(name, []))
+                made, draws = generate(module or classes.module_of(name), name, a.seconds, lambda _: True, seeds)
             except Exception as e:  # the import wants a package
                 made, draws = Result(name, "", reason=f"{type(e).__name__}: {str(e)[:200]}"), []
             work.save(made, draws)
@@ -61,9 +64,9 @@ def emit(a: argparse.Namespace) -> None:
     emit_proven(a.work, pathlib.Path(a.arch), a.only, pathlib.Path(a.golden) if a.golden else None)
 
 
-def _seeds(path: str | None) -> dict[str, list[dict]]:
-    """Configs per class to start from where the default one is unusable: {class: [config.json]}."""
-    return json.loads(pathlib.Path(path).read_text()) if path else {}
+def _seeds(path: str) -> dict[str, list[dict]]:
+    """Configs to start from where the default one is unusable: {model type: [config.json]}."""
+    return json.loads(pathlib.Path(path).read_text())
 
 
 def main() -> None:
@@ -75,8 +78,9 @@ def main() -> None:
     q.add_argument("--seconds", type=float, default=12, help="for one class, about")
     q.add_argument("--again", action="store_true", help="also those that are done")
     q.add_argument("--sample", type=int, help="that many classes at random")
+    q.add_argument("--part", help="0/2, 1/2: every second class, for processes side by side")
     q.add_argument("--seed", type=int, default=0)
-    q.add_argument("--seeds", help="JSON file of configs to start from")
+    q.add_argument("--seeds", default=pathlib.Path(__file__).with_name("seeds.json"), help="JSON file of configs to start from")
     q.set_defaults(run=learn)
     q = sub.add_parser("emit", help="write the schema files of all classes that the Go interpreter proves, and COVERAGE.md")
     q.add_argument("arch", help="directory, hfconfig/arch")

@@ -11,8 +11,9 @@ HARMLESS = re.compile(
     r"time_step|suppress_tokens|init_device|fraction|summary_type|padding|softcap|pooling$|topk_method")
 
 
-def frozen(res: dict[str, Any]) -> list[str]:
-    return [k for k in res["frozen"] if not HARMLESS.search(k.rsplit(".", 1)[-1])]
+def stuck(frozen: list[str]) -> list[str]:
+    """Of the keys that took one value those that may reach a shape."""
+    return [k for k in frozen if not HARMLESS.search(k.rsplit(".", 1)[-1])]
 
 
 def write(classes: dict[str, list[str]], results: dict[str, dict], reasons: dict[str, str], described: dict[str, str]) -> str:

@@ -1,12 +1,15 @@
 """Learns one class: draws, learns, lets new draws contradict, and at last draws what the proof is held against."""
 from __future__ import annotations
 
+import copy
 import dataclasses
 import random
 import signal
 import time
 from typing import Any, Callable
 
+from .classes import load
+from .coverage import stuck
 from .learner import Learner, Schema, differences
 from .subject import Subject, Traced
 from .symbols import Recorder
@@ -31,6 +34,7 @@ class Result:
     drawn: int = 0
     rejected: int = 0
     frozen: list[str] = dataclasses.field(default_factory=list)
+    refused: list[str] = dataclasses.field(default_factory=list)  # keys of which the class knows one value only
     problems: list[str] = dataclasses.field(default_factory=list)
     schema: dict | None = None
     default: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -41,7 +45,7 @@ class Result:
     tolerate: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
-def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bool], seeds: list[dict]) -> tuple[Result, list[dict]]:
+def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bool], seeds: dict[str, list[dict]]) -> tuple[Result, list[dict]]:
     """Returns the result and the proof draws: config as drawn, config.json as written, and what transformers saves."""
     res, started = Result(name, module), time.process_time()
 
@@ -63,11 +67,17 @@ def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bo
     return res, draws
 
 
-def _subject(res: Result, may_use: Callable[[str], bool], seeds: list[dict]) -> tuple[Subject, random.Random]:
+# What a model is built upon where its config says nothing and must: one of the types that it may be.
+_BACKBONES = {"backbone_config": {"model_type": "resnet", "out_features": ["stage2", "stage3", "stage4"]}}
+
+
+def _subject(res: Result, may_use: Callable[[str], bool], seeds: dict[str, list[dict]]) -> tuple[Subject, random.Random]:
     """A subject whose default config can be built, or that of the first seed that can."""
     r = random.Random(f"{res.name} 1")
     errors = []
-    for base in [None, *seeds]:
+    config = load(res.module, res.name).config_class
+    backbones = [{k: v for k, v in _BACKBONES.items() if k in config.sub_configs}]
+    for base in [None, *seeds.get(config.model_type, ()), *[x for x in backbones if x]]:
         try:
             s = Subject(res.module, res.name, may_use, base)
             s.start()
@@ -77,7 +87,7 @@ def _subject(res: Result, may_use: Callable[[str], bool], seeds: list[dict]) -> 
     raise ValueError(f"no usable config: {errors[0]}")
 
 
-def _generate(res: Result, draws: list[dict], seconds: float, started: float, may_use: Callable[[str], bool], seeds: list[dict]) -> None:
+def _generate(res: Result, draws: list[dict], seconds: float, started: float, may_use: Callable[[str], bool], seeds: dict[str, list[dict]]) -> None:
     Recorder.reset()
     s, r = _subject(res, may_use, seeds)
     res.model_type, res.config_class = s.config_class.model_type, s.config_class.__name__
@@ -93,9 +103,16 @@ def _generate(res: Result, draws: list[dict], seconds: float, started: float, ma
             break
     if not samples:
         raise ValueError(f"no accepted config: {s.errors.most_common(1)}")
+    s.couple()
     turn = 0
     for attempt in range(4):
         schema, turn, bad = _agree(s, r, samples, turn, lambda: spent() > seconds * 1.5)
+        if attempt == 0 and not bad and (names := stuck(s.frozen(seen_draws + [x.flat for x in samples]))):
+            varied, res.refused = s.thaw(names[:12], r)
+            seen_draws += [x.flat for x in varied]
+            if contradict := [x for x in varied if differences(schema, x)]:
+                samples += contradict
+                schema, turn, bad = _agree(s, r, samples, turn, lambda: spent() > seconds * 1.5)
         draws[:], wrong = [], []
         proof = random.Random(f"{res.name} proof {attempt}")
         for tries in range(2 * PROOFS):
@@ -119,7 +136,8 @@ def _generate(res: Result, draws: list[dict], seconds: float, started: float, ma
     res.samples, res.problems = len(samples), schema.problems[:6]
     res.schema = dataclasses.asdict(schema)
     res.default, res.undeclared, res.arguments, res.aliases = s.default, sorted(s.sampler.undeclared), s.arguments, s.aliases
-    res.frozen, res.drawn, res.rejected = s.frozen(seen_draws + [x.flat for x in samples]), s.drawn, s.rejected
+    res.frozen = [k for k in s.frozen(seen_draws + [x.flat for x in samples]) if k not in res.refused]
+    res.drawn, res.rejected = s.drawn, s.rejected
     res.prefix = s.cls.base_model_prefix or ""
     res.tolerate = samples[0].observed.tolerate
     res.status = "learned" if agreed and len(draws) == PROOFS else "partly"
@@ -160,9 +178,9 @@ def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None,
             return None, flat
         flat = seen.flat
     observed, written = built
-    kept = {k for k, v in flat.items() if repr(v) != repr(s.default[k]) or r.random() < 0.5}
+    kept = {k for k, v in flat.items() if repr(v) != repr(s.declared.get(k)) or r.random() < 0.5}
     keys, arguments = s.split(flat)
-    raw: dict[str, Any] = {"model_type": s.config_class.model_type}
+    raw: dict[str, Any] = {"model_type": s.config_class.model_type, **copy.deepcopy(s.fixed)}
     for k, v in keys.items():
         if k in s.sampler.undeclared and v is None or k not in kept:
             continue

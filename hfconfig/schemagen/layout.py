@@ -5,10 +5,9 @@ import dataclasses
 import re
 
 from .expressions import schema_text
+from .names import resolved, split_pair
 
 _WORDS = {"for", "if", "else", "optional", "layout", "let", "use", "tie", "by", "allow"}
-_NUMBER = re.compile(r"\d+|\{\w\}")
-_REFERENCE = re.compile(r"<(\d+)>")
 
 
 @dataclasses.dataclass
@@ -24,12 +23,8 @@ class Line:
 
 def paths(name: str) -> tuple[str, str, str]:
     """Native name, sign and the name behind it, with references resolved."""
-    m = re.search(r"[|=]", name)
-    if not m:
-        return name, "", name
-    left, sign, right = name[:m.start()], m.group(0), name[m.end():]
-    numbers = _NUMBER.findall(left)
-    return left, sign, _REFERENCE.sub(lambda r: numbers[int(r.group(1))], right)
+    left, sign, right = split_pair(resolved(name))
+    return left, sign, right if sign else left
 
 
 def split(path: str) -> list[str]:

@@ -13,11 +13,13 @@ import re
 from collections import Counter, defaultdict
 from typing import Any, Iterable
 
+from .names import referring, resolved, split_pair
 from .expressions import LOOPS, evaluate, keys_of, simplify
 from .subject import Traced
 
 _TOKEN = re.compile(r"@\d+")
 _DIGITS = re.compile(r"(\d+)")
+_LITERAL = re.compile(r"(?<![\d{])\d+(?![\d}])")
 _CONSTANT_INDEX = re.compile(r"\[(\d+)\]")
 Instance = tuple[int, tuple[int, ...]]  # sample, loop indices
 FAILED = object()
@@ -51,7 +53,7 @@ class Schema:
                 self._expand(row, env, loop + (n,), out)
         elif evaluate(row.condition, env, loop):
             name = re.sub(r"\{(\w)\}", lambda m: str(loop[LOOPS.index(m.group(1))]), row.name)
-            out[row.tag, name] = {k: evaluate(v, env, loop) for k, v in row.values.items()}
+            out[row.tag, resolved(name)] = {k: evaluate(v, env, loop) for k, v in row.values.items()}
 
 
 def differences(schema: Schema, seen: Traced) -> list[str]:
@@ -126,9 +128,9 @@ class Learner:
 
     # ---- tests
 
-    def features(self, insts: list[Instance], nvars: int, envs: list[dict] | None = None) -> list[tuple[str, int]]:
+    def features(self, insts: list[Instance], nvars: int, envs: list[dict] | None = None, literals: tuple[str, ...] = ()) -> list[tuple[str, int]]:
         """Tests with their masks, the preferred first; of equal masks the first only."""
-        key = (id(insts), id(envs))
+        key = (id(insts), id(envs), literals)
         if key in self._features:
             return self._features[key]
         full = (1 << len(insts)) - 1
@@ -164,10 +166,10 @@ class Learner:
         for k in self.texts:
             for v in sorted({v for v in self.column[k] if isinstance(v, str)}):
                 add(f"({k}=={v!r})")
+        for g in loop_guards:
+            for f in _generalised(g, nvars, (), literals):
+                add(f)
         if nvars:
-            for g in loop_guards:
-                for f in _generalised(g, nvars):
-                    add(f)
             for g in self.guards:
                 if "@" not in g and (at := sorted(set(map(int, _CONSTANT_INDEX.findall(g))))):
                     for v in vs:
@@ -183,6 +185,8 @@ class Learner:
             for k in self.lists:
                 for v in vs:
                     add(f"({v} in {k})")
+                    if any(isinstance(x, bool) for c in self.column[k] if isinstance(c, list) for x in c):
+                        add(f"{k}[{v}]")
                 strings = {x for c in self.column[k] if isinstance(c, list) for x in c if isinstance(x, str)}
                 for x in sorted(strings)[:6]:
                     for v in vs:
@@ -202,13 +206,13 @@ class Learner:
 
     # ---- fitting
 
-    def condition(self, insts: list[Instance], want: int, nvars: int, envs: list[dict] | None = None) -> str | None:
+    def condition(self, insts: list[Instance], want: int, nvars: int, envs: list[dict] | None = None, literals: tuple[str, ...] = ()) -> str | None:
         full = (1 << len(insts)) - 1
         if want == full:
             return "True"
         if want == 0:
             return "False"
-        tests = self.features(insts, nvars, envs)
+        tests = self.features(insts, nvars, envs, literals)
         for t, m in tests:
             if m == want:
                 return t
@@ -267,18 +271,19 @@ class Learner:
                 return _choice(t, x, y)
         return None
 
-    def value(self, insts: list[Instance], want: list, exprs: list[str | None], nvars: int, envs: list[dict] | None = None, pool: Iterable[str] = ()) -> str | None:
+    def value(self, insts: list[Instance], want: list, exprs: list[str | None], nvars: int, envs: list[dict] | None = None, pool: Iterable[str] = (),
+              literals: tuple[str, ...] = ()) -> str | None:
         """One expression for a dimension, count or argument over all instances."""
         full = (1 << len(insts)) - 1
         if all(isinstance(v, bool) for v in want):
-            return self.condition(insts, sum(1 << n for n, v in enumerate(want) if v), nvars, envs)
+            return self.condition(insts, sum(1 << n for n, v in enumerate(want) if v), nvars, envs, literals)
         traced: Counter[str] = Counter()
         literal = 0  # where the trace says that the value is a plain number, or nothing
         for n, (inst, e) in enumerate(zip(insts, exprs)):
             if e is None or e == repr(want[n]):
                 literal |= 1 << n
             if e is not None and e != repr(want[n]):
-                for g in _generalised(e, nvars, inst[1]):
+                for g in _generalised(e, nvars, inst[1], literals):
                     traced[g] += 1
         options: dict[str, int] = {}
         for c, _ in traced.most_common(150):
@@ -302,7 +307,7 @@ class Learner:
             m = sum(1 << n for n, x in enumerate(want) if repr(x) == v) & literal
             if m:
                 options.setdefault(v, m)
-        return self._cases(full, options, self.features(insts, nvars, envs), 3)
+        return self._cases(full, options, self.features(insts, nvars, envs, literals), 3)
 
     def _hits(self, text: str, insts: list[Instance], want: list, envs: list[dict] | None) -> int:
         m = 0
@@ -420,9 +425,14 @@ class Learner:
         derived = self.derive()
         self.rows: list[Row] = []
         tree = []
+        pairs: dict[str, set[str]] = defaultdict(set)
+        for sample in self.samples:
+            for tag, name in sample.items:
+                pairs[tag].add(name)
+        referred = {tag: referring(sorted(names)) for tag, names in pairs.items()}
         for s, sample in enumerate(self.samples):
             for tag, name in sample.items:
-                path, sign, rest = _parts(name)
+                path, sign, rest = split_pair(referred[tag][name])
                 tree.append((s, (), _DIGITS.split(path), (tag, sign + rest), (tag, name)))
         self._grow("", [], tree)
         return Schema(self.rows, derived, self.problems)
@@ -525,6 +535,7 @@ class Learner:
             self.problems.append(f"range of {name}")
             return
         item = {p: self.samples[p[0]].items[key] for p, key in present.items()}
+        literals = tuple(dict.fromkeys(_LITERAL.findall(split_pair(name)[0])))[:3]
         if tag.startswith("use:"):
             path = tag.split(":")[3]
             names = sorted(set().union(*[i.values for i in item.values()]))
@@ -535,7 +546,7 @@ class Learner:
             for p, i in item.items():
                 groups[tuple(i.values)].add(p)
         for names, here in groups.items():
-            cond = self.condition(insts, sum(1 << n for n, p in enumerate(insts) if p in here), len(loops))
+            cond = self.condition(insts, sum(1 << n for n, p in enumerate(insts) if p in here), len(loops), None, literals)
             if cond is None:
                 self.problems.append(f"condition of {name}")
                 continue
@@ -544,7 +555,7 @@ class Learner:
             for a in names:
                 want = [item[p].values[a] if a in item[p].values else self.envs[p[0]].get(_join(path, a)) for p in got]
                 exprs = [item[p].exprs.get(a) if a in item[p].values else _join(path, a) for p in got]
-                v = self.value(got, want, exprs, len(loops))
+                v = self.value(got, want, exprs, len(loops), literals=literals)
                 if v is None:
                     self.problems.append(f"dimension {a} of {name}")
                     break
@@ -583,14 +594,6 @@ def _choice(test: str, x: str, y: str) -> str:
     return f"(({test} and {x}) or ((not {test}) and {y}))"
 
 
-def _parts(name: str) -> tuple[str, str, str]:
-    for sign in "|=":
-        if sign in name:
-            a, b = name.split(sign, 1)
-            return a, sign, b
-    return name, "", ""
-
-
 def _is_int(x: Any) -> bool:
     return isinstance(x, int) and not isinstance(x, bool)
 
@@ -602,13 +605,14 @@ def _at(text: str, env: dict, idx: tuple[int, ...]) -> Any:
         return FAILED
 
 
-def _generalised(text: str, nvars: int, idx: tuple[int, ...] = ()) -> list[str]:
-    """Forms of a recorded expression in which tokens and constant list positions are loop variables."""
+def _generalised(text: str, nvars: int, idx: tuple[int, ...] = (), literals: tuple[str, ...] = ()) -> list[str]:
+    """Forms of a recorded expression in which tokens and constant list positions are loop variables, or numbers that the name has (literals)."""
     tokens = list(dict.fromkeys(_TOKEN.findall(text)))
-    if tokens and not nvars or len(tokens) > 3:
+    choices = [*LOOPS[:nvars], *(literals if tokens else ())]
+    if tokens and not choices or len(tokens) > 3:
         return []
     out = []
-    for choice in itertools.product(LOOPS[:nvars], repeat=len(tokens)):
+    for choice in itertools.product(choices, repeat=len(tokens)):
         names = dict(zip(tokens, choice))
         out.append(_TOKEN.sub(lambda m: names[m.group(0)], text))
         if idx:  # a value that was made one turn earlier or later

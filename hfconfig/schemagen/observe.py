@@ -238,31 +238,6 @@ def _dims(t: torch.Tensor) -> tuple[dict[str, Any], dict[str, str | None]]:
     return {str(n): x for n, x in enumerate(shape)}, {str(n): x for n, x in enumerate(dims)}
 
 
-_NUMBER = re.compile(r"\d+")
-
-
-def paired(name: str, sign: str, other: str) -> str:
-    """One name for two: numbers of the second that stand in the first become references {0}, {1}, ... to them."""
-    numbers = _NUMBER.findall(name)
-    left = collections.defaultdict(list)
-    for n, x in enumerate(numbers):
-        left[x].append(n)
-    if numbers == _NUMBER.findall(other):
-        at = iter(range(len(numbers)))
-        return name + sign + _NUMBER.sub(lambda m: f"<{next(at)}>", other)
-    used: dict[str, int] = collections.Counter()
-
-    def refer(m: re.Match) -> str:
-        places = left.get(m.group(0))
-        if not places:
-            return m.group(0)
-        n = places[min(used[m.group(0)], len(places) - 1)]
-        used[m.group(0)] += 1
-        return f"<{n}>"
-
-    return name + sign + _NUMBER.sub(refer, other)
-
-
 class Observer:
     """Takes one built model apart."""
 
@@ -291,7 +266,7 @@ class Observer:
         self._saved_rows()
         for target, source in sorted(ties.items()):
             if target not in self.told_ties:
-                self.items.append(Item("tie", paired(target, "=", source), {}, {}))
+                self.items.append(Item("tie", f"{target}={source}", {}, {}))
         return Observed({n: [int(x) for x in t.shape] for n, t in kept.items()}, {n: [int(x) for x in t.shape] for n, t in saved.items()}, ties,
                         self.items, _tolerate(model))
 
@@ -332,7 +307,7 @@ class Observer:
         self.told_ties |= {prefix + t for t in own_ties}
         role = "" if arguments or not config_path else call.auto or ""
         tag = f"use:{type(call.model).__module__}:{type(call.model).__name__}:{config_path}:{role}"
-        name = path if save_prefix == prefix else paired(path, "|", save_prefix.rstrip("."))
+        name = path if save_prefix == prefix else f"{path}|{save_prefix.rstrip('.')}"
         self.items.append(Item(tag, name, arguments, exprs))
 
     def _arguments(self, call: Call) -> tuple[str, dict[str, Any], dict[str, str | None]] | None:
@@ -421,7 +396,7 @@ class Observer:
                 self._native(path, own, kind)
             elif kind and (places := {d[:-len(leaf) - 1] if d and d.endswith("." + leaf) else None for leaf, d in disk.items()}) and len(places) == 1 and None not in places:
                 place = places.pop()
-                self._item(f"row:{kind}", path if place == path else paired(path, "|", place), own, kind)
+                self._item(f"row:{kind}", path if place == path else f"{path}|{place}", own, kind)
                 self.left_saved -= {_join(place, leaf) for leaf in own}
             else:
                 for leaf, t in own.items():
@@ -430,7 +405,7 @@ class Observer:
                     if disk[leaf] is None:
                         self._item(f"native:{kind}", name, {"": t}, kind)
                     else:
-                        self._item(f"row:{kind}", name if disk[leaf] == name else paired(name, "|", disk[leaf]), {"": t}, kind)
+                        self._item(f"row:{kind}", name if disk[leaf] == name else f"{name}|{disk[leaf]}", {"": t}, kind)
                         self.left_saved.discard(disk[leaf])
 
     def _native(self, path: str, own: dict[str, torch.Tensor], kind: str) -> None:

@@ -11,7 +11,7 @@ import tempfile
 from typing import Any, Iterable, Iterator
 
 from . import classes, coverage
-from .coverage import frozen
+from .coverage import stuck
 from .emit import Emitter, write_files
 from .work import Work
 
@@ -94,7 +94,7 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
     verdicts = prove(emitter.files(), _draws(work, [n for n in emitter.units if n in auto]), scratch)
     (scratch / "verdicts.json").write_text(json.dumps(verdicts, indent=1, sort_keys=True))
     for n, wrong in verdicts.items():
-        reasons[n] = wrong or ("never varied: " + ", ".join(fixed) if (fixed := frozen(results[n])) else "")
+        reasons[n] = wrong or ("never varied: " + ", ".join(fixed) if (fixed := stuck(results[n]["frozen"])) else "")
     reasons |= emitter.dropped
     good = {n for n in verdicts if not reasons[n]}
     print(f"{sum(not w for w in verdicts.values())} of {len(verdicts)} classes agree with all draws, {len(good)} of them with no key left unvaried")

@@ -114,9 +114,10 @@ def aliases_of(cls: type, base: PreTrainedConfig, prefix: str = "") -> dict[str,
     return out
 
 
-def build(cls: type, base: PreTrainedConfig, flat: dict[str, Any], symbolic: bool, undeclared: set[str], prefix: str = "", only: set[str] | None = None) -> PreTrainedConfig:
-    """The config object of a draw. With only, all other keys are left to their defaults."""
-    kwargs = {}
+def build(cls: type, base: PreTrainedConfig, flat: dict[str, Any], symbolic: bool, undeclared: set[str], prefix: str = "", only: set[str] | None = None, fixed: dict | None = None) -> PreTrainedConfig:
+    """The config object of a draw. With only, all other keys are left to their defaults; fixed are keys that are not drawn."""
+    fixed = fixed or {}
+    kwargs = {k: copy.deepcopy(v) for k, v in fixed.items() if k not in cls.sub_configs}
     for k, v in flat.items():
         if not k.startswith(prefix) or "." in k[len(prefix):] or k in undeclared and v is None or only is not None and k not in only:
             continue
@@ -125,7 +126,7 @@ def build(cls: type, base: PreTrainedConfig, flat: dict[str, Any], symbolic: boo
     for k in cls.sub_configs:
         v = getattr(base, k, None)
         if isinstance(v, PreTrainedConfig):
-            kwargs[k] = build(type(v), v, flat, symbolic, undeclared, f"{prefix}{k}.", only)
+            kwargs[k] = build(type(v), v, flat, symbolic, undeclared, f"{prefix}{k}.", only, fixed.get(k))
     return cls(**kwargs)
 
 
@@ -187,6 +188,9 @@ class Sampler:
         self.values: dict[str, list] = defaultdict(list)   # worth drawing: of published configs, of use sites
         self.constants: dict[str, set[int]] = defaultdict(set)  # that the constructor compares a key with
         self.derived: dict[str, set] = defaultdict(set)    # elements of lists that the config class makes
+        self.compared: dict[str, set] = defaultdict(set)   # strings that such elements are compared with
+        self.base_values: dict[str, Any] = {}
+        self.pairs: list[tuple[str, str, bool]] = []       # numbers that change together, both alike or one against the other
         self.undeclared: set[str] = set()
         self.lengths: dict[str, str] = {}
         self._couple()
@@ -198,14 +202,15 @@ class Sampler:
         for k in self.keys:
             if isinstance(k.sample, str) or "str" in k.types:
                 for found in re.findall(rf"\b{re.escape(k.last)}\b\s*(?:==|!=|not in|in)\s*([(\[{{]?[^)\]}}:\n]*)", text):
-                    self.strings[k.name] |= {s for _, s in re.findall(r"""(["'])([\w.-]{{1,30}})\1""".replace("{{", "{").replace("}}", "}"), found)}
+                    self.strings[k.name] |= set(re.findall(r"""["']([\w.-]{1,30})["']""", found))
+                self.strings[k.name] |= set(re.findall(rf"""["']([\w.-]{{1,30}})["']\s+(?:not )?in\s+(?:\w+\.)*{re.escape(k.last)}\b""", text))
 
     def by_name(self) -> dict[str, Key]:
         return {k.name: k for k in self.keys}
 
     def _couple(self) -> None:
         """Lists of equal length under one parent vary together, with the keys that count them."""
-        lists = {k.name: len(k.sample) for k in self.keys if isinstance(k.sample, list) and len(k.sample) > 1 and k.default is not None}
+        lists = {k.name: len(k.sample) for k in self.keys if isinstance(k.sample, list) and len(k.sample) > 1 and (k.default is not None or not isinstance(k.sample[0], str))}
         for k in self.keys:
             if k.name in lists:
                 self.lengths[k.name] = f"{k.parent}{lists[k.name]}"
@@ -239,13 +244,17 @@ class Sampler:
         if flip is not None:
             flat[flip.name] = self._flipped(flip, flat[flip.name], r)
         self._layer_lists(flat, r)
+        for a, b, alike in r.sample(self.pairs, min(len(self.pairs), 2)):
+            x, y = self.base_values[a], self.base_values[b]
+            c = r.choice([1, 2, 3, 4])
+            flat |= {a: x * c, b: y * c} if alike else {a: x * c, b: y // c} if y % c == 0 else {a: x // c, b: y * c} if x % c == 0 else {}
         return flat
 
     def _value(self, k: Key, r: random.Random, lengths: dict[str, int]) -> Any:
         d, default = k.sample, k.default
         if self.values.get(k.name) and r.random() < 0.3:
             return copy.copy(r.choice(self.values[k.name]))
-        if self.constants.get(k.name) and r.random() < 0.12:
+        if self.constants.get(k.name) and r.random() < 0.12 and "float" not in k.types:
             return r.choice(sorted(self.constants[k.name]))
         if isinstance(d, bool):
             if k.optional and r.random() < (0.4 if default is None else 0.1):
@@ -267,7 +276,7 @@ class Sampler:
                 return r.choice([5, 6, 7, 9])
             seen = sorted(self.strings.get(k.name, ())) + (_ACTIVATIONS if k.last.endswith(("_act", "activation", "activation_function")) else [])
             return r.choice(seen) if seen and r.random() < 0.35 else default
-        if "list" in k.types and self.strings.get(k.name) and not isinstance(d, str) and all(isinstance(x, str) for x in d or []) and r.random() < 0.5:
+        if "list" in k.types and self.strings.get(k.name) and not self.derived.get(k.name) and not isinstance(d, str) and all(isinstance(x, str) for x in d or []) and r.random() < 0.5:
             return [x for x in sorted(self.strings[k.name]) if r.random() < 0.5]
         if isinstance(d, list) and d:
             return self._list(k, d, r, lengths)
@@ -287,9 +296,9 @@ class Sampler:
         return copy.copy(default)
 
     def _list(self, k: Key, d: list, r: random.Random, lengths: dict[str, int]) -> Any:
-        if k.default is None and r.random() < 0.4:
-            return None
         n = lengths.get(self.lengths.get(k.name, ""), len(d))
+        if k.default is None and n == len(d) and r.random() < 0.4:
+            return None
         longer = (d + [d[-1]] * 9)[:n]
         if all(is_int(x) for x in d):
             return longer if re.search(r"_ids?$|index|indices", k.name) else [draw_int(k.last, x, r) for x in longer]
@@ -324,7 +333,8 @@ class Sampler:
             if v == "<layers>":
                 flat[k.name] = [x for x in range(n) if r.random() < 0.5] if n else copy.copy(k.default)
             elif v is None and self.derived.get(k.name) and n and r.random() < 0.4:
-                flat[k.name] = [r.choice(sorted(self.derived[k.name])) for _ in range(n)]
+                words = sorted(self.derived[k.name] | (self.compared[k.name] if r.random() < 0.3 else set()))
+                flat[k.name] = [r.choice(words) for _ in range(n)]
 
 
 def constructor_arguments(cls: type) -> dict[str, Any]:

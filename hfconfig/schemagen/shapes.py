@@ -9,7 +9,7 @@ import transformers
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
-from .symbols import Sym, expr, paused
+from .symbols import Sym, expr, paused, symbolic
 
 _FACTORIES = {"empty", "zeros", "ones", "randn", "rand", "full", "normal"}
 _NEW = {"new_empty", "new_zeros", "new_ones", "new_full"}
@@ -38,8 +38,8 @@ class RecordShapes(TorchFunctionMode):
             out = func(*args, **kwargs)
             if isinstance(out, torch.Tensor) and (name in _FACTORIES or name in _NEW):
                 self._made(name, args, kwargs, out)
-            elif name == "arange" and isinstance(out, torch.Tensor) and len(args) == 1:
-                out._dims = (expr(args[0]),)
+            elif name == "arange" and isinstance(out, torch.Tensor):
+                out._dims = _arange(args, kwargs, out)
             else:
                 _carry(name, args, kwargs, out)
         return out
@@ -59,6 +59,16 @@ class RecordShapes(TorchFunctionMode):
             size = size[0]
         if len(size) == out.dim():
             out._dims = tuple(expr(d) for d in size)
+
+
+def _arange(args: tuple, kwargs: dict, out: torch.Tensor) -> tuple[str | None]:
+    given = [*args, *[kwargs[k] for k in ("start", "end", "step") if k in kwargs]]
+    start, end, step = (*given, 1)[:3] if len(given) > 1 else (0, given[0], 1)
+    start, end, step = (int(x) if type(x) is float and x.is_integer() else x for x in (start, end, step))
+    if not all(isinstance(x, int) for x in (start, end, step)) or step < 1:
+        return (None,)
+    count = f"({expr(end)}-{expr(start)})" if start or symbolic(start) else expr(end)
+    return (f"(({count}+{expr(step)}-1)//{expr(step)})" if step > 1 or symbolic(step) else count,)
 
 
 def _symbolic_shape(t: torch.Tensor, shape: torch.Size) -> torch.Size:

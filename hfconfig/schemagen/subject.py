@@ -1,9 +1,11 @@
 """One model class: its configs drawn, its models built with and without symbols."""
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import inspect
+import itertools
 import json
 import random
 import re
@@ -15,7 +17,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from . import observe, shapes
-from .sampler import Key, Sampler, aliases_of, build, constructor_arguments, is_int
+from .sampler import Key, Sampler, aliases_of, build, constructor_arguments, draw_int, is_int
 from .symbols import Recorder, SymList, expr, patch_modules, paused, plain, symbolic, wrap
 
 Flat = dict[str, Any]
@@ -68,20 +70,25 @@ _NOT_EXTRA = {"num_labels", "quantization_config", "is_encoder_decoder", "tie_en
 
 
 class Subject:
+    """base are keys to start from where the default config cannot be built."""
+
     def __init__(self, module: str, name: str, may_use: Callable[[str], bool], base: dict | None = None) -> None:
         self.name, self.module, self.may_use = name, module, may_use
         self.cls = getattr(importlib.import_module(module), name)
         self.config_class = self.cls.config_class
-        self.base = self.config_class() if base is None else self.config_class.from_dict(dict(base))
+        self.base = self.config_class.from_dict(copy.deepcopy(base or {}))
         self.arguments = constructor_arguments(self.cls)
         self.sampler = Sampler(self.config_class, self.base, self.arguments)
         for module in {self.module, *(type(c).__module__ for _, c in observe.configs_within(self.base))}:
             self.sampler.read_source(inspect.getsource(sys.modules[module]))
         for path, c in observe.configs_within(self.base):
             self.sampler.read_doc(type(c).__doc__ or "", path + "." if path else "")
-        self.default: Flat = {k.name: k.default for k in self.sampler.keys}
-        if base is not None:
-            self.default |= {k.name: k.hint for k in self.sampler.keys if k.hint is not None}
+        self.declared: Flat = {k.name: k.default for k in self.sampler.keys}
+        self.default: Flat = dict(self.declared)
+        self.fixed = _not_drawn(base or {}, self.base, set(self.default))
+        if base:
+            given = _flat_keys(base)
+            self.default |= {k.name: k.hint for k in self.sampler.keys if k.name in given or given & {p + "." for p in _parents(k.name)}}
         self.aliases = aliases_of(self.config_class, self.base)
         self.refused: Counter[str] = Counter()
         self.accepted: dict[str, set[str]] = defaultdict(set)
@@ -102,7 +109,7 @@ class Subject:
     def real(self, flat: Flat, only: set[str] | None = None) -> tuple[observe.Observed, dict]:
         """Builds the model of a draw without symbols; returns what it saves and the config.json it writes."""
         keys, arguments = self.split(flat)
-        config = build(self.config_class, self.base, keys, False, self.sampler.undeclared, only=only)
+        config = build(self.config_class, self.base, keys, False, self.sampler.undeclared, only=only, fixed=self.fixed)
         with observe.fresh_calls(), torch.device("meta"):
             model = self.cls(config, **arguments)
         with torch.device("meta"):
@@ -115,7 +122,7 @@ class Subject:
         Recorder.on = True
         Asked.read.clear()
         try:
-            config = build(self.config_class, self.base, keys, True, self.sampler.undeclared)
+            config = build(self.config_class, self.base, keys, True, self.sampler.undeclared, fixed=self.fixed)
             derived = _rewrap(config, flat)
             for path, c in observe.configs_within(config):
                 c.__dict__["_label_key"] = f"{path}.num_labels" if path else "num_labels"
@@ -137,7 +144,7 @@ class Subject:
         for k, s in Recorder.strings.items():
             self.sampler.strings[k] |= s
             if "[" in k and (base := k.split("[")[0]) in self.default and self.default[base] is None:
-                self.sampler.derived[base] |= s
+                self.sampler.compared[base] |= s
         for g in Recorder.guards:
             if m := _CONSTANT.fullmatch(g):
                 key, op, n = m.group(1), m.group(2), int(m.group(3))
@@ -151,7 +158,7 @@ class Subject:
                 self.read.add(p + (self.config_class.attribute_map or {}).get(name, name) if not p else p + name)
 
     def start(self) -> None:
-        """Traces a first config: the default one with few layers and experts if that can be, else as it is."""
+        """Traces a first config: the default one with few layers and experts if that can be, else as it is, else with values where it has nulls."""
         small = dict(self.default)
         for k in self.sampler.keys:
             group = self.sampler.lengths.get(k.name)
@@ -159,8 +166,32 @@ class Subject:
                 small[k.name] = 4
             elif isinstance(small[k.name], list) and len(small[k.name]) > 6 and group:
                 small[k.name] = small[k.name][:4]
-        self.last = self.try_trace(small) or self.trace(self.default)
+        self.last = self.try_trace(small)
+        if self.last is None:
+            try:
+                self.last = self.trace(self.default)
+            except Exception:
+                if not self._fill_nulls():
+                    raise
         self.extend()
+
+    def _fill_nulls(self) -> bool:
+        """Whether the default config can be built once numbers that are null have values."""
+        r = random.Random(f"{self.name} nulls")
+        nulls = [k for k in self.sampler.keys if self.default[k.name] is None and "int" in k.types and not k.argument and not re.search("_ids?$", k.name)]
+        for _ in range(6 if nulls else 0):
+            filled = {k.name: draw_int(k.last, 64, r) for k in nulls}
+            self.last = self.try_trace({**self.default, **filled})
+            if self.last is not None:
+                for k in nulls:  # those that may be null after all are drawn as such
+                    if self.try_trace({**self.default, **filled, k.name: None}) is None:
+                        self.default[k.name] = filled[k.name]
+                        k.hint, k.optional = filled[k.name], False
+                    else:
+                        del filled[k.name]
+                self.last = self.try_trace(self.default)
+                return self.last is not None
+        return False
 
     def extend(self) -> None:
         """Takes undeclared keys that the constructor asked for into the draws."""
@@ -241,6 +272,49 @@ class Subject:
                     self.refused[k] += 1
         return seen
 
+    def alternatives(self, k: Key, r: random.Random) -> list[Any]:
+        """Other values for a key than its default, to be tried one by one."""
+        d = self.default[k.name] if self.default[k.name] is not None else k.sample
+        if isinstance(d, bool) or d is None and "bool" in k.types:
+            out: list[Any] = [True, False]
+        elif is_int(d):
+            out = [d * 2, d + 1, d - 1, max(1, d // 2)]
+        elif isinstance(d, float):
+            out = [d * 2, d / 2]
+        elif isinstance(d, str):
+            out = [*sorted(self.sampler.strings.get(k.name, ()))[:6], "other"]
+        elif isinstance(d, list) and d:
+            out = [d + d[-1:], d[:-1], *([[x * 2 for x in d], [x + 1 for x in d]] if all(is_int(x) for x in d) else [])]
+        else:
+            words = sorted(self.sampler.strings.get(k.name, ()))[:4]
+            out = [words[:1], words] if "list" in k.types and words else words[:3] if "str" in k.types else [draw_int(k.last, 64, r) for _ in range(3)] if "int" in k.types else []
+        return [v for v in [*out, *([None] if k.optional else [])] if repr(v) != repr(self.default[k.name])]
+
+    def thaw(self, names: list[str], r: random.Random) -> tuple[list[Traced], list[str]]:
+        """Sets keys that kept one value to others, one by one. Returns what was accepted and the keys of which every other value is refused:
+        words, flags and nulls that the class does not know."""
+        accepted, refused = [], []
+        keys = self.sampler.by_name()
+        for name in names:
+            seen = [s for v in self.alternatives(keys[name], r) if (s := self.try_trace({**self.default, **(self.last.flat if self.last else {}), name: v}))]
+            if seen:
+                accepted += seen
+                self.sampler.values[name] += [s.flat[name] for s in seen] + [self.default[name]]
+            elif not is_int(keys[name].sample) and not isinstance(keys[name].sample, list):
+                refused.append(name)
+        return accepted, refused
+
+    def couple(self) -> None:
+        """Finds pairs of refused numbers that may change together: both doubled, or one doubled and one halved."""
+        stuck = [k for k, n in self.refused.items() if len(self.accepted[k]) < 2 and is_int(self.default[k]) and self.default[k] > 1][:8]
+        for a, b in itertools.combinations(stuck, 2):
+            for x, y in ((2, 2), (2, 0.5), (0.5, 2)):
+                trial = {**self.default, a: int(self.default[a] * x), b: int(self.default[b] * y)}
+                if self.try_trace(trial) is not None:
+                    self.sampler.pairs.append((a, b, x == y))
+                    self.sampler.base_values |= {a: self.default[a], b: self.default[b]}
+                    break
+
     def frozen(self, draws: list[Flat]) -> list[str]:
         """Keys that the constructor reads and that took one value only."""
         out = []
@@ -250,6 +324,32 @@ class Subject:
             if k.name in self.read or k.name == "num_labels":
                 out.append(k.name)
         return out
+
+
+def _parents(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def _flat_keys(keys: dict, prefix: str = "") -> set[str]:
+    """Dotted keys; of nested objects also the path with a dot at its end."""
+    out = set()
+    for k, v in keys.items():
+        out |= {f"{prefix}{k}.", *_flat_keys(v, f"{prefix}{k}.")} if isinstance(v, dict) else {prefix + k}
+    return out
+
+
+def _not_drawn(keys: dict, config: PreTrainedConfig, drawn: set[str], prefix: str = "") -> dict:
+    """Of the keys to start from those that no draw sets."""
+    out = {}
+    for k, v in keys.items():
+        sub = getattr(config, k, None) if k in config.sub_configs else None
+        if isinstance(sub, PreTrainedConfig):
+            if isinstance(v, dict) and (inside := _not_drawn(v, sub, drawn, f"{prefix}{k}.")):
+                out[k] = inside
+        elif prefix + k not in drawn and k != "model_type":
+            out[k] = v
+    return out
 
 
 def _simple_list(v: Any) -> bool:
