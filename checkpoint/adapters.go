@@ -170,8 +170,8 @@ func (v *validation) openBase() (*peft.Base, error) {
 // asBase returns the modules of a full model: by its config, else by the names
 // of its tensors.
 func (c *Checkpoint) asBase() (*peft.Base, error) {
-	if c.config != nil {
-		if x, err := c.registry.Expect(c.config, nil); err == nil {
+	if config := c.Config(); config != nil {
+		if x, err := c.registry.Expect(config, nil); err == nil {
 			return peft.NewBase(x), nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/hfconfig"
@@ -30,7 +31,7 @@ type Options struct {
 }
 
 // A Checkpoint is a directory that has been opened: its files listed, headers
-// and configs read. Nothing of that is read again later. It must be closed; any
+// read. Nothing of that is read again later. It must be closed; any
 // number of goroutines may validate it at once.
 type Checkpoint struct {
 	name     string
@@ -43,13 +44,12 @@ type Checkpoint struct {
 	kind  Kind
 	state State
 
-	model    *safetensors.Model // full weights; nil if there are none
-	modelErr error              // why there are none although files are there
-	file     *weights           // of KindFile
-	config   *hfconfig.Config
+	model    *safetensors.Model               // full weights; nil if there are none
+	modelErr error                            // why there are none although files are there
+	file     *weights                         // of KindFile
+	config   func() (*hfconfig.Config, error) // reads config.json, once
 	adapters []*adapter
 
-	configErr  error
 	args       *TrainingArgs // nil: not read yet
 	trainer    *TrainerState
 	trainerErr error
@@ -110,14 +110,14 @@ func openDir(ctx context.Context, fsys fs.FS, o *Options) (*Checkpoint, error) {
 		return nil, err
 	}
 	c := &Checkpoint{name: o.Name, fsys: fsys, files: files, registry: o.Registry, args: o.TrainingArgs, kind: files.kind()}
+	c.config = sync.OnceValues(c.readConfig)
 	for _, read := range []func(){
 		func() {
 			if c.kind == KindFull && len(files.safetensors()) > 0 {
-				c.model, c.modelErr = safetensors.OpenModel(fsys, o.Files)
+				c.model, c.modelErr = safetensors.OpenModel(listedFS{fsys, files.entries}, o.Files)
 			}
 		},
 		func() { c.openAdapters(o) },
-		c.readConfig,
 		c.readTrainerState,
 		func() { c.readTorchFiles(ctx) },
 		func() { c.state = c.findState(ctx) },
@@ -146,7 +146,10 @@ func (c *Checkpoint) State() State { return c.state }
 func (c *Checkpoint) Model() *safetensors.Model { return c.model }
 
 // Config returns the parsed config.json, or nil.
-func (c *Checkpoint) Config() *hfconfig.Config { return c.config }
+func (c *Checkpoint) Config() *hfconfig.Config {
+	config, _ := c.config()
+	return config
+}
 
 // TrainerState returns what trainer_state.json says, or nil.
 func (c *Checkpoint) TrainerState() *TrainerState { return c.trainer }
@@ -205,15 +208,19 @@ func (c *Checkpoint) readText(name string) ([]byte, error) {
 	return text, err
 }
 
-func (c *Checkpoint) readConfig() {
+// readConfig returns nil and no error if there is no config.json.
+func (c *Checkpoint) readConfig() (*hfconfig.Config, error) {
+	if c.files == nil {
+		return nil, nil
+	}
 	text, err := c.readText(configFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return
+		return nil, nil
 	}
-	if err == nil {
-		c.config, err = hfconfig.Parse(text)
+	if err != nil {
+		return nil, err
 	}
-	c.configErr = err
+	return hfconfig.Parse(text)
 }
 
 func (c *Checkpoint) readTrainerState() {

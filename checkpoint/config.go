@@ -11,23 +11,24 @@ import (
 // checkConfig holds the full model's tensors against config.json.
 func checkConfig(v *validation) error {
 	c := v.c
-	if c.configErr != nil {
-		p := diag.New(diag.ConfigInvalid, "config.json is not usable: %v", c.configErr)
-		p.File, p.Want, p.Got = configFile, "the JSON object that save_pretrained writes", c.configErr.Error()
+	config, err := c.config()
+	if err != nil {
+		p := diag.New(diag.ConfigInvalid, "config.json is not usable: %v", err)
+		p.File, p.Want, p.Got = configFile, "the JSON object that save_pretrained writes", err.Error()
 		p.Cause = "the file was cut, edited by hand, or is a Git LFS pointer or an error page"
 		p.Fix = "copy or download config.json again"
 		v.add(p)
 		return nil
 	}
-	if c.config == nil {
+	if config == nil {
 		return nil
 	}
-	v.r.Report.Merge("", c.config.Report())
-	v.r.ModelType = c.config.ModelType()
+	v.r.Report.Merge("", config.Report())
+	v.r.ModelType = config.ModelType()
 	if c.kind != KindFull && c.kind != KindZeRO && c.kind != KindFSDP {
 		return nil
 	}
-	x, err := c.registry.Expect(c.config, nil)
+	x, err := c.registry.Expect(config, nil)
 	switch {
 	case errors.Is(err, hfconfig.ErrUnknownModel):
 		v.unheld = err.Error()
@@ -53,6 +54,7 @@ func checkHeld(v *validation) error {
 	if v.r.Expected || v.r.Kind == KindRun || v.r.Kind == KindUnknown {
 		return nil
 	}
+	config, configErr := v.c.config()
 	why := v.unheld
 	switch {
 	case why != "":
@@ -60,9 +62,9 @@ func checkHeld(v *validation) error {
 		why = "a lone file has no config; verify its directory"
 	case v.r.Kind == KindZeRO, v.r.Kind == KindFSDP:
 		why = "the weights lie in training shards"
-	case v.c.configErr != nil:
+	case configErr != nil:
 		why = "config.json is not usable"
-	case v.c.config == nil && v.r.Kind == KindFull:
+	case config == nil && v.r.Kind == KindFull:
 		why = "there is no config.json"
 	default:
 		why = "there are no tensors that could be read"
@@ -72,7 +74,7 @@ func checkHeld(v *validation) error {
 		code = diag.NotHeldRequired
 	}
 	p := diag.New(code, "tensors NOT held against a config: %s", why)
-	if v.c.config == nil && v.r.Kind == KindFull {
+	if config == nil && v.r.Kind == KindFull {
 		p.Fix = "put the model's config.json beside the weights"
 	}
 	v.add(p)

@@ -78,7 +78,24 @@ type listing struct {
 	files map[string]error    // nil, or why it cannot be looked at, such as a symlink that points nowhere
 	dirs  map[string][]string // names of files and directories below
 	shut  map[string]error    // sub-directories that cannot be read
+
+	entries []fs.DirEntry // the directory, as it was read
 }
+
+// A listedFS is a directory that need not be read once more.
+type listedFS struct {
+	fs.FS
+	entries []fs.DirEntry
+}
+
+func (l listedFS) ReadDir(name string) ([]fs.DirEntry, error) {
+	if name == "." {
+		return slices.Clone(l.entries), nil
+	}
+	return fs.ReadDir(l.FS, name)
+}
+
+func (l listedFS) Stat(name string) (fs.FileInfo, error) { return fs.Stat(l.FS, name) }
 
 // maxEntries bounds how much of a directory is looked at.
 const maxEntries = 200_000
@@ -99,7 +116,7 @@ func list(fsys fs.FS) (*listing, error) {
 	if len(entries) > maxEntries {
 		return nil, fmt.Errorf("more than %d entries: too many for a checkpoint or a folder of runs", maxEntries)
 	}
-	l := &listing{files: make(map[string]error), dirs: make(map[string][]string), shut: make(map[string]error)}
+	l := &listing{files: make(map[string]error), dirs: make(map[string][]string), shut: make(map[string]error), entries: entries}
 	for _, e := range entries {
 		name := e.Name()
 		if hidden(name) {

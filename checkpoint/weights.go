@@ -68,6 +68,7 @@ func plainError(err error) string {
 
 func openLone(name string, o *Options) (*Checkpoint, error) {
 	c := &Checkpoint{name: o.Name, registry: o.Registry, kind: KindFile, state: StateNone}
+	c.config = c.readConfig
 	dir, base := filepath.Split(name)
 	if dir == "" {
 		dir = "."
