@@ -32,6 +32,7 @@ type cli struct {
 	Expect  expectCmd  `cmd:"" help:"Show the tensors that a config.json calls for."`
 
 	MergeZero mergeZeroCmd `cmd:"" name:"merge-zero" help:"Merge DeepSpeed ZeRO shards into safetensors."`
+	MergeLoRA mergeLoRACmd `cmd:"" name:"merge-lora" help:"Merge a LoRA adapter into its base model."`
 
 	Runs  runsCmd  `cmd:"" help:"Look after training runs: list, rotate, keep, clean, disk, resume, save."`
 	Watch watchCmd `cmd:"" help:"Follow runs: new checkpoints verified, disk use, what the next save deletes."`
