@@ -21,6 +21,7 @@ type check struct {
 	adapted    []layer                      // the modules that the config selects
 	used       map[*entry]bool              // accounted for
 	mayBeEmpty map[*entry]bool
+	foreign    *bool             // see strangers
 	unsure     bool              // some names could not be held against the base
 	layers     map[layerID]bool  // that the file holds something for
 	absent     map[string]string // by stack: the layers that it holds nothing for, in words
@@ -344,11 +345,11 @@ func (k *check) hold(m *module, wants []want, of map[string]*entry, rank int, ke
 		have++
 		k.used[e] = true
 		switch {
-		case isEmpty(e.info) && !w.isEmpty():
+		case isEmpty(e.info) && !w.mayBeEmpty(e.info.Shape):
 			empty = true
 		case !fits(w.shape, e.info.Shape, bound):
 			wrong = append(wrong, mismatch{e, bindAll(w.shape, bound)})
-		case w.isEmpty():
+		case isEmpty(e.info):
 			k.mayBeEmpty[e] = true
 		}
 	}

@@ -68,6 +68,10 @@ func parseName(info *safetensors.TensorInfo, methodPrefix string) entry {
 	return e
 }
 
+// leaves are the last parts of names that say which parameter of a module it is,
+// and so are no adapter's name.
+var leaves = set("weight", "bias", "running_mean", "running_var", "num_batches_tracked", "module_logits", "original_module", "modules_to_save")
+
 // split finds the method's part of the name. Follows peft 0.21.2
 // tuners/tuners_utils.py, _remove_adapter_name_from_state_dict_key.
 func (e *entry) split(methodPrefix string) {
@@ -80,11 +84,10 @@ func (e *entry) split(methodPrefix string) {
 	}
 	parts := strings.Split(e.name[i:], ".")
 	last := parts[len(parts)-1]
-	isLeaf := last == "weight" || last == "bias"
 	switch {
-	case len(parts) == 2 && !isLeaf:
+	case len(parts) == 2 && !leaves[last]:
 		e.key, e.adapter = parts[0], parts[1]
-	case len(parts) == 3 && isLeaf:
+	case len(parts) == 3 && leaves[last]:
 		e.key, e.adapter = parts[0]+"."+last, parts[1]
 	default:
 		e.key = strings.Join(parts, ".")

@@ -65,11 +65,17 @@ func isFloat(d safetensors.DType) bool {
 	return false
 }
 
-// isInteger reports whether a tensor rightly holds integers: batch norms count
-// batches, SHiRA and VB-LoRA store positions, and weights of the base may be
-// quantized.
+// isInteger reports whether a tensor rightly holds integers: SHiRA and VB-LoRA
+// store positions, and a module that is saved whole may have buffers.
 func isInteger(e *entry) bool {
-	return strings.HasSuffix(e.name, ".num_batches_tracked") || strings.HasSuffix(e.name, "indices") || e.key == "" && !strings.Contains(e.name, "lora_") && !strings.HasPrefix(e.name, "prompt_")
+	switch {
+	case e.key != "":
+		return strings.HasSuffix(e.key, "indices") || strings.HasSuffix(e.key, ".num_batches_tracked")
+	case strings.Contains(e.name, "lora_"):
+		return strings.HasSuffix(e.name, "indices")
+	}
+	last := lastPart(e.name)
+	return e.prefix != prefixNone && (!leaves[last] || last == "num_batches_tracked") || e.info.DType == safetensors.BOOL
 }
 
 func (k *check) notHeld() {

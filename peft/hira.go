@@ -1,11 +1,12 @@
 package peft
 
 // hira follows peft 0.21.2 tuners/hira/layer.py: A and B as in LoRA, whose
-// product is multiplied with the weight element by element.
+// product is multiplied with the weight element by element. That version does not
+// look at rank_pattern.
 var hira = method{
 	prefix: "hira_",
 	takes:  []kind{linear, conv1d, conv, embedding},
-	rank:   number{field: "r", absent: 32, least: 1, pattern: "rank_pattern"},
+	rank:   number{field: "r", absent: 32, least: 1},
 	wants: func(l *layer) []want {
 		switch l.kind {
 		case embedding:

@@ -18,7 +18,11 @@ var ia3 = method{
 			if l.feedforward {
 				shape[1] = l.input()
 			}
-			for range max(len(l.shape), len(l.have("ia3_l"))) - 2 {
+			n := len(l.shape)
+			if n == 0 {
+				n = len(l.have("ia3_l"))
+			}
+			for range n - 2 {
 				shape = append(shape, fixed(1))
 			}
 		case l.feedforward:

@@ -65,8 +65,16 @@ func (k *check) biases() {
 		if e.key != "" || !strings.HasSuffix(e.name, ".bias") {
 			continue
 		}
-		if names[e.name] = e; k.c.Bias == "all" || strings.HasSuffix(e.name, ".base_layer.bias") {
-			k.used[e] = true
+		if names[e.name] = e; k.c.Bias != "all" && !strings.HasSuffix(e.name, ".base_layer.bias") {
+			continue
+		}
+		k.used[e] = true
+		plain := e.name
+		for _, wrapper := range []string{".base_layer.", ".modules_to_save.", ".original_module."} {
+			plain = strings.ReplaceAll(plain, wrapper, ".")
+		}
+		if shape := k.view.tensors[plain]; shape != nil {
+			k.wholeTensor(e, plain, shape)
 		}
 	}
 	if k.base == nil {
@@ -83,9 +91,7 @@ func (k *check) biases() {
 		} else if k.c.Bias != "all" {
 			continue
 		}
-		e := names[key]
-		if e != nil {
-			k.wholeTensor(e, name, k.view.tensors[name])
+		if names[key] != nil {
 			continue
 		}
 		p := problem(diag.AdapterTensorMissing, nil, "%s is missing: bias is %q, so the biases of the base are part of the adapter", diag.Name(key), k.c.Bias)
@@ -93,6 +99,9 @@ func (k *check) biases() {
 		p.Want, p.Got = shapeString(k.view.tensors[name]), "absent"
 		p.Cause = "the biases were trained and not saved, or bias was changed afterwards; PEFT keeps those of the base without a word"
 		p.Fix = `save the adapter again, or set bias to "none" if biases were not trained`
+		if k.strangers() {
+			p.Severity = diag.Warning
+		}
 		k.res.Report.Add(p)
 	}
 }

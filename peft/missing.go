@@ -23,6 +23,10 @@ func (k *check) missing(m *module, absent []want, have int) {
 			p.Cause = "the file holds nothing for " + layers + " of the base: the adapter was trained on a model with fewer layers, or its last part is lost"
 		}
 		p.Fix = "save the adapter again, or check it against the base that it was trained on"
+		if k.strangers() {
+			p.Severity = diag.Warning
+			p.Cause = "other targeted modules of the file are not among the base's tensors on disk: this one may be one of them under its name on disk, as this model_type is not known here"
+		}
 		k.res.Report.Add(p)
 		return
 	}
@@ -37,6 +41,29 @@ func (k *check) missing(m *module, absent []want, have int) {
 		p.Fix = "save the adapter again from the training checkpoint"
 		k.res.Report.Add(p)
 	}
+}
+
+// strangers reports whether the file has targeted modules that a base known by its
+// tensors only does not have: names on disk need not be those in memory.
+func (k *check) strangers() bool {
+	if k.base == nil || k.base.certain {
+		return false
+	}
+	if k.foreign == nil {
+		found := false
+		for path := range k.modules {
+			path = plainPath(path)
+			if stem, layer, _, ok := cutLayer(path); ok {
+				if last, known := k.lastLayer(stem); known && layer > last {
+					continue // of a deeper base
+				}
+			}
+			_, targeted := k.match.target(path)
+			found = found || targeted && !k.view.has(path)
+		}
+		k.foreign = &found
+	}
+	return *k.foreign
 }
 
 // layersWithout says which layers of the base the file holds nothing for, if the

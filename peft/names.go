@@ -208,6 +208,10 @@ func (k *check) otherBase(modules map[string]bool) {
 	p := problem(diag.AdapterOtherBase, nil, "0 of %d modules of the adapter exist in the base, under no change of names: the first is %s", len(names), diag.Name(names[0]))
 	p.Want, p.Got = "modules of the base", diag.Name(names[0])
 	p.Cause = "the adapter belongs to another model; PEFT finds none of its tensors"
+	if !k.base.certain {
+		p.Severity = diag.Warning
+		p.Cause = "the adapter belongs to another model, or this one's modules have other names in memory than on disk: its model_type is not known here"
+	}
 	p.Fix = "use the base that the adapter was trained on"
 	if k.c.BaseModelName != "" {
 		p.Fix += ": the config names " + diag.Name(k.c.BaseModelName)

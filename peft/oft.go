@@ -31,7 +31,7 @@ var oft = method{
 		if l.flag("block_share") {
 			blocks = fixed(1)
 		}
-		return []want{{key: key, shape: []dim{blocks, triangle}}}
+		return []want{{key: key, shape: []dim{blocks, triangle}, hollow: triangle.sym != ""}}
 	},
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,26 +19,39 @@ import (
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
-// saveAdapters builds one tiny model for each job, puts a LoRA of the job's
-// config on it and saves both; it prints what PEFT says of each.
+// saveAdapters builds one tiny model for each job, puts an adapter of the job's
+// type and config on it and saves both; it prints what PEFT says of each.
 const saveAdapters = `
 import json, os, sys, warnings
 warnings.filterwarnings("ignore")
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
-from transformers import LlamaConfig, Qwen2Config
-from peft import LoraConfig, get_peft_model
+import torch, transformers
+transformers.utils.logging.disable_progress_bar()
+from peft import get_peft_model
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 root = sys.argv[1]
-common = dict(vocab_size=64, hidden_size=16, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=3)
-made = {"llama": LlamaConfig, "qwen2": Qwen2Config}
+text = dict(vocab_size=64, hidden_size=16, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=3)
+made = {
+    "llama": ("Llama", "ForCausalLM", text),
+    "qwen2": ("Qwen2", "ForCausalLM", text),
+    "mixtral": ("Mixtral", "ForCausalLM", dict(text, num_local_experts=2)),
+    "gpt2": ("GPT2", "LMHeadModel", dict(vocab_size=64, n_embd=16, n_layer=3, n_head=4, n_positions=16, bos_token_id=0, eos_token_id=0)),
+    "t5": ("T5", "ForConditionalGeneration", dict(vocab_size=64, d_model=16, d_ff=32, num_layers=3, num_heads=4, d_kv=4)),
+    "vit": ("ViT", "ForImageClassification", dict(hidden_size=16, intermediate_size=24, num_attention_heads=4, num_hidden_layers=3, image_size=16, patch_size=4)),
+    "resnet": ("ResNet", "ForImageClassification", dict(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 2], layer_type="basic")),
+    "bert": ("Bert", "ForSequenceClassification", dict(vocab_size=64, hidden_size=16, intermediate_size=24, num_attention_heads=4, num_hidden_layers=3, max_position_embeddings=16)),
+}
+tasks = {"ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM", "ForConditionalGeneration": "SEQ_2_SEQ_LM", "ForSequenceClassification": "SEQ_CLS"}
 answers = []
 for i, job in enumerate(json.load(sys.stdin)):
     out = os.path.join(root, str(i))
-    model = AutoModelForCausalLM.from_config(made[job["model"]](tie_word_embeddings=job["tied"], **common))
+    name, head, sizes = made[job["model"]]
+    config = getattr(transformers, name + "Config")(**sizes, **({"tie_word_embeddings": job["tied"]} if head == "ForCausalLM" else {}))
+    model = getattr(transformers, name + head)(config)
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(os.path.join(out, "base"))
+    model.save_pretrained(os.path.join(out, "disk"))
     try:
-        peft = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **job["config"]))
+        peft = get_peft_model(model, PEFT_TYPE_TO_CONFIG_MAPPING[job["type"]](task_type=tasks.get(head), **job["config"]))
         peft.save_pretrained(os.path.join(out, "adapter"))
         scaling = {n.removeprefix("base_model.model."): m.scaling["default"] for n, m in peft.named_modules() if hasattr(m, "lora_A")}
         answers.append({"error": "", "scaling": scaling})
@@ -48,27 +62,127 @@ print("\n" + json.dumps(answers))
 
 type job struct {
 	Model  string         `json:"model"`
+	Type   string         `json:"type"`
 	Tied   bool           `json:"tied"`
 	Config map[string]any `json:"config"`
 }
 
-// randomJob makes a config that uses some of everything.
-func randomJob(r *rand.Rand) job {
-	pick := func(n int, from ...string) []string {
-		r.Shuffle(len(from), func(i, j int) { from[i], from[j] = from[j], from[i] })
-		return from[:1+r.IntN(n)]
+func (j job) String() string {
+	text, err := json.Marshal(j)
+	if err != nil {
+		return err.Error()
 	}
+	return string(text)
+}
+
+// A saved adapter is what the real PEFT made of a job.
+type savedAdapter struct {
+	job
+	a       *Adapter
+	base    *Base // by its config
+	disk    *Base // by its tensors
+	scaling map[string]float64
+}
+
+func pick(r *rand.Rand, n int, from ...string) []string {
+	from = slices.Clone(from)
+	r.Shuffle(len(from), func(i, j int) { from[i], from[j] = from[j], from[i] })
+	return from[:1+r.IntN(n)]
+}
+
+// adaptersOf has PEFT save the adapters; those that it refuses to make are left
+// out.
+func adaptersOf(t *testing.T, jobs []job) []savedAdapter {
+	t.Helper()
+	python := os.Getenv("SAFECKPT_PYTHON")
+	if python == "" {
+		t.Skip("SKIPPED: set SAFECKPT_PYTHON to the path of a Python interpreter with peft and transformers to save adapters and check them")
+	}
+	in, err := json.Marshal(jobs)
+	require.NoError(t, err)
+	root := t.TempDir()
+	cmd := exec.Command(python, "-c", saveAdapters, root)
+	cmd.Stdin = strings.NewReader(string(in))
+	cmd.Env = append(os.Environ(), "HF_HUB_OFFLINE=1", "TRANSFORMERS_VERBOSITY=error", "HF_HUB_DISABLE_PROGRESS_BARS=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	var answers []struct {
+		Error   string
+		Scaling map[string]float64
+	}
+	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &answers))
+	var saved []savedAdapter
+	for i, answer := range answers {
+		if answer.Error != "" {
+			t.Logf("PEFT: %s: %s", answer.Error[:min(len(answer.Error), 150)], jobs[i])
+			continue
+		}
+		dir := filepath.Join(root, strconv.Itoa(i))
+		s := savedAdapter{job: jobs[i], scaling: answer.Scaling}
+		config, err := os.ReadFile(filepath.Join(dir, "adapter", ConfigFile))
+		require.NoError(t, err)
+		c, err := ParseConfig(config)
+		require.NoError(t, err)
+		s.a = &Adapter{c, tensorsOf(t, filepath.Join(dir, "adapter", WeightsFile))}
+		text, err := os.ReadFile(filepath.Join(dir, "base", "config.json"))
+		require.NoError(t, err)
+		model, err := hfconfig.Parse(text)
+		require.NoError(t, err)
+		x, err := hfconfig.Builtin().Expect(model, nil)
+		if errors.Is(err, hfconfig.ErrUnknownModel) {
+			t.Logf("no schema of %s", s.Model)
+		} else {
+			require.NoError(t, err)
+			s.base = NewBase(x)
+		}
+		infos := tensorsOf(t, filepath.Join(dir, "disk", "model.safetensors"))
+		s.disk = BaseFromTensors(func(yield func(*safetensors.TensorInfo) bool) {
+			for i := range infos {
+				if !yield(&infos[i]) {
+					return
+				}
+			}
+		})
+		saved = append(saved, s)
+	}
+	t.Logf("%d adapters saved, %d refused by PEFT itself", len(saved), len(jobs)-len(saved))
+	require.Greater(t, len(saved), len(jobs)/2)
+	return saved
+}
+
+func tensorsOf(t *testing.T, name string) []safetensors.TensorInfo {
+	t.Helper()
+	f, err := safetensors.Open(name, nil)
+	require.NoError(t, err)
+	infos := f.Header().Tensors
+	require.NoError(t, f.Close())
+	return infos
+}
+
+func seeded(t *testing.T) *rand.Rand {
+	seed := rand.Uint64()
+	if s, err := strconv.ParseUint(os.Getenv("SAFECKPT_SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	t.Logf("SAFECKPT_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// randomJob makes a config of LoRA that uses some of everything.
+func randomJob(r *rand.Rand) job {
 	some := func(p float64) bool { return r.Float64() < p }
-	j := job{Model: pick(1, "llama", "qwen2")[0], Tied: some(0.3), Config: map[string]any{"r": 1 + r.IntN(8), "lora_alpha": 1 + r.IntN(32)}}
+	j := job{Model: pick(r, 1, "llama", "qwen2")[0], Type: "LORA", Tied: some(0.3), Config: map[string]any{"r": 1 + r.IntN(8), "lora_alpha": 1 + r.IntN(32)}}
 	c := j.Config
 	linear := []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 	switch r.IntN(5) {
 	case 0:
 		c["target_modules"] = "all-linear"
 	case 1:
-		c["target_modules"] = pick(1, `.*\.(q|v)_proj`, `(?!.*layers\.1).*mlp\.\w+_proj`, `model\.layers\.[02]\..*(?<!o)_proj`, `.*(?:embed_tokens|k_proj)$`)[0]
+		c["target_modules"] = pick(r, 1, `.*\.(q|v)_proj`, `(?!.*layers\.1).*mlp\.\w+_proj`, `model\.layers\.[02]\..*(?<!o)_proj`, `.*(?:embed_tokens|k_proj)$`)[0]
 	default:
-		c["target_modules"] = pick(5, append(linear, "embed_tokens", "lm_head", "layers.1.mlp.up_proj", "model.layers.0.self_attn.q_proj")...)
+		c["target_modules"] = pick(r, 5, append(linear, "embed_tokens", "lm_head", "layers.1.mlp.up_proj", "model.layers.0.self_attn.q_proj")...)
 		if some(0.3) {
 			c["layers_to_transform"] = []any{[]int{0, 2}, 1, []int{1}}[r.IntN(3)]
 			if some(0.5) {
@@ -80,7 +194,7 @@ func randomJob(r *rand.Rand) job {
 		c["exclude_modules"] = []any{[]string{"layers.0.self_attn.q_proj", "down_proj"}, `.*\.2\..*`}[r.IntN(2)]
 	}
 	if some(0.3) {
-		c["rank_pattern"] = map[string]int{pick(1, "q_proj", `.*mlp.*`, `layers\.1\..*`)[0]: 3, "down_proj": 5}
+		c["rank_pattern"] = map[string]int{pick(r, 1, "q_proj", `.*mlp.*`, `layers\.1\..*`)[0]: 3, "down_proj": 5}
 	}
 	if some(0.3) {
 		c["alpha_pattern"] = map[string]int{"v_proj": 3}
@@ -93,86 +207,49 @@ func randomJob(r *rand.Rand) job {
 		c["lora_bias"] = true
 	}
 	if some(0.3) {
-		c["bias"] = pick(1, "all", "lora_only")[0]
+		c["bias"] = pick(r, 1, "all", "lora_only")[0]
 	}
 	if some(0.3) {
-		c["modules_to_save"] = pick(2, "lm_head", "embed_tokens", "norm", "input_layernorm", "k_proj")
+		c["modules_to_save"] = pick(r, 2, "lm_head", "embed_tokens", "norm", "input_layernorm", "k_proj")
 	} else if some(0.3) {
 		c["trainable_token_indices"] = []any{[]int{1, 5}, map[string][]int{"embed_tokens": {2, 3, 4}}}[r.IntN(2)]
 	}
 	return j
 }
 
-// TestPython holds Check against adapters that the real PEFT has just saved: all
-// of them fit their base, tensor for tensor, with the same scalings.
+// TestPython holds Check against LoRA adapters that the real PEFT has just saved:
+// all of them fit their base, tensor for tensor, with the same scalings.
 func TestPython(t *testing.T) {
-	python := os.Getenv("SAFECKPT_PYTHON")
-	if python == "" {
-		t.Skip("SKIPPED: set SAFECKPT_PYTHON to the path of a Python interpreter with peft and transformers to save adapters and check them")
-	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := seeded(t)
 	var jobs []job
 	for range 60 {
 		jobs = append(jobs, randomJob(r))
 	}
-	in, err := json.Marshal(jobs)
-	require.NoError(t, err)
-	root := t.TempDir()
-	cmd := exec.Command(python, "-c", saveAdapters, root)
-	cmd.Stdin = strings.NewReader(string(in))
-	cmd.Env = append(os.Environ(), "HF_HUB_OFFLINE=1", "TRANSFORMERS_VERBOSITY=error")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	require.NoError(t, err)
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	var answers []struct {
-		Error   string
-		Scaling map[string]float64
-	}
-	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &answers))
-	checked := 0
-	for i, answer := range answers {
-		text, err := json.Marshal(jobs[i])
-		require.NoError(t, err)
-		if answer.Error != "" {
-			t.Logf("PEFT: %s: %s", answer.Error[:min(len(answer.Error), 100)], text)
-			continue
-		}
-		checked++
-		dir := filepath.Join(root, strconv.Itoa(i))
-		config, err := os.ReadFile(filepath.Join(dir, "adapter", ConfigFile))
-		require.NoError(t, err)
-		c, err := ParseConfig(config)
-		require.NoError(t, err)
-		f, err := safetensors.Open(filepath.Join(dir, "adapter", WeightsFile), nil)
-		require.NoError(t, err)
-		a := &Adapter{c, f.Header().Tensors}
-		baseText, err := os.ReadFile(filepath.Join(dir, "base", "config.json"))
-		require.NoError(t, err)
-		model, err := hfconfig.Parse(baseText)
-		require.NoError(t, err)
-		x, err := hfconfig.Builtin().Expect(model, nil)
-		if errors.Is(err, hfconfig.ErrUnknownModel) {
-			t.Fatalf("no schema: %v", err)
-		}
-		require.NoError(t, err)
-		for _, base := range []*Base{NewBase(x), nil} {
-			res := Check(a, base)
-			if base == nil {
-				require.Zero(t, res.Report.Count(diag.Error), "%s: %s", text, res.Report.Summary())
-				continue
-			}
-			require.Zero(t, res.Report.Count(diag.Error)+res.Report.Count(diag.Warning), "%s: %s", text, res.Report.Summary())
-			require.Len(t, res.Modules, len(answer.Scaling), "%s", text)
+	for i, s := range adaptersOf(t, jobs) {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			s.fits(t)
+			res := Check(s.a, s.base)
+			require.Len(t, res.Modules, len(s.scaling), "%s", s)
 			for _, m := range res.Modules {
-				require.True(t, m.Complete)
-				require.Equal(t, answer.Scaling[m.Path], m.Scaling, "%s: %s", m.Path, text)
+				require.Equal(t, s.scaling[m.Path], m.Scaling, "%s: %s", m.Path, s)
 			}
-		}
-		require.NoError(t, f.Close())
+		})
 	}
-	require.Greater(t, checked, len(jobs)/2)
-	t.Logf("%d adapters checked, %d refused by PEFT itself", checked, len(jobs)-checked)
+}
+
+// fits asserts that an adapter which PEFT has saved is good, whatever is known of
+// its base.
+func (s *savedAdapter) fits(t *testing.T) {
+	t.Helper()
+	for known, base := range map[string]*Base{"config": s.base, "disk": s.disk, "none": nil} {
+		res := Check(s.a, base)
+		require.Zero(t, res.Report.Count(diag.Error), "%s %s: %s", known, s, res.Report.Summary())
+		require.Equal(t, methods[s.Type] != nil, res.Expected, "%s", s)
+		if known == "config" && base != nil && res.Expected {
+			require.Zero(t, res.Report.Count(diag.Warning), "%s: %s", s, res.Report.Summary())
+			require.Equal(t, len(res.Modules), res.Complete, "%s", s)
+			require.NotEmpty(t, res.Modules, "%s", s)
+			require.Zero(t, res.Unexplained, "%s", s)
+		}
+	}
 }

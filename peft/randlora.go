@@ -1,5 +1,7 @@
 package peft
 
+import "slices"
+
 // randlora follows peft 0.21.2 tuners/randlora: factors for the columns and the
 // rows of random matrices that all modules share; each module may hold a copy.
 var randlora = method{
@@ -7,6 +9,16 @@ var randlora = method{
 	takes:   []kind{linear, conv1d},
 	rank:    number{field: "r", absent: 32, least: 1},
 	options: map[string]int{"save_projection": 1},
+	targets: func(k *check) {
+		k.targets()
+		for _, l := range k.adapted {
+			for key, whole := range k.shared {
+				if e := k.modules[l.path][key]; e != nil && !slices.Equal(e.info.Shape, whole.info.Shape) {
+					k.wrongShape(&l.module, mismatch{e, dimsOf(whole.info.Shape)})
+				}
+			}
+		}
+	},
 	wants: func(l *layer) []want {
 		bases, narrow := dim{sym: "bases"}, dim{sym: "narrow"}
 		if l.known() {

@@ -20,10 +20,10 @@ func (k *check) savedModules() {
 		if saved == "" {
 			continue
 		}
-		if k.base != nil && k.savedOfBase(saved, names) {
+		found := k.base != nil && k.savedOfBase(saved, names)
+		if found && !k.strangers() {
 			continue
 		}
-		found := false
 		for name, e := range names {
 			for i := strings.LastIndexByte(name, '.'); i > 0; i = strings.LastIndexByte(name[:i], '.') {
 				if strings.HasSuffix(name[:i], saved) {
@@ -63,6 +63,9 @@ func (k *check) savedOfBase(saved string, names map[string]*entry) bool {
 			p.Want, p.Got = shapeString(shape), "absent"
 			p.Cause = "the module was trained whole, and its weights were not saved or have been removed; PEFT fails with a KeyError"
 			p.Fix = "save the adapter again, or take the entry out of modules_to_save if the module was not trained"
+			if k.strangers() {
+				p.Severity = diag.Warning
+			}
 			k.res.Report.Add(p)
 			continue
 		}

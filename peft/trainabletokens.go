@@ -5,6 +5,15 @@ package peft
 var trainableTokens = method{
 	prefix: "trainable_tokens_",
 	takes:  []kind{embedding, linear},
+	targets: func(k *check) {
+		k.targets()
+		for _, path := range k.fileModules() { // PEFT saves those of tied embeddings too
+			_, targeted := k.match.target(path)
+			if m := k.view.find(plainPath(path)); m != nil && !targeted && (inputEmbeddings[lastPart(m.path)] || outputEmbeddings[lastPart(m.path)]) {
+				k.module(module{path, m.kind, m.in, m.out, m.shape}, path, "")
+			}
+		}
+	},
 	read: func(c *Config) {
 		const field = "token_indices"
 		rows, ok := c.value(field).([]any)

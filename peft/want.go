@@ -11,12 +11,14 @@ type want struct {
 	key      string // follows the module's name and a dot
 	shape    []dim  // nil if it is not known
 	optional bool   // may be absent
+	hollow   bool   // its last dimension may be 0
 	lack     string // what its absence means, where that is special
 }
 
-// isEmpty reports whether the tensor rightly holds nothing.
-func (w want) isEmpty() bool {
-	return slices.ContainsFunc(w.shape, func(d dim) bool { return d.sym == "" && d.n == 0 })
+// mayBeEmpty reports whether a tensor of that shape, which holds nothing, is right
+// to.
+func (w want) mayBeEmpty(shape []uint64) bool {
+	return w.hollow && len(shape) > 1 && shape[0] > 0 || slices.ContainsFunc(w.shape, func(d dim) bool { return d.sym == "" && d.n == 0 })
 }
 
 // A dim is one dimension of a wanted shape: a number, or a name whose value the
