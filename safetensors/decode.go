@@ -2,6 +2,7 @@ package safetensors
 
 import (
 	"bytes"
+	"fmt"
 	"strconv"
 	"unicode/utf8"
 
@@ -22,12 +23,14 @@ type decoder struct {
 	report *diag.Report
 	tail   func(off uint64) []byte // some bytes at an offset of the data, for diagnosis
 
-	h  *Header
-	at []uint32 // where the entry of each of h.Tensors stands in text
+	h    *Header
+	at   []uint32          // where the entry of each of h.Tensors stands in text
+	told map[diag.Code]int // how many problems of each code there were
 
 	dtype    DType    // of the tensor before: most are like it
 	shapes   []uint64 // rest of the chunk that shapes are cut from
 	metadata bool     // __metadata__ was seen
+	end      int      // of the object that the text is, if it has one
 	broken   bool     // the text was not read to its end
 	unplaced int      // entries whose data_offsets could not be decoded
 }
@@ -40,27 +43,37 @@ func (d *decoder) decode(text []byte, size int64) *Header {
 	// header full of braces cannot ask for more than a few times its size.
 	n := min(bytes.Count(text, []byte("{")), len(text)/50+1)
 	d.h.Tensors = make([]TensorInfo, 0, n)
-	d.h.index = make(map[string]int32, n)
 	d.at = make([]uint32, 0, n)
+	d.told = make(map[diag.Code]int)
 
-	d.utf8()
+	readable := len(text) // up to where it is JSON
 	if err := d.top(); err != nil {
 		d.broken = true
 		if err, ok := err.(*jsonscan.SyntaxError); ok {
-			d.add(diag.HeaderSyntax, err.Offset, "", "the header is no valid JSON: %s", err.Message)
+			d.syntax(err)
+			readable = err.Offset
 		}
 	}
+	d.utf8(text[:readable])
 	d.layout(size)
 	return d.h
 }
 
 // problem returns a problem at an offset in the header's text.
 func (d *decoder) problem(c diag.Code, at int, tensor, format string, args ...any) diag.Problem {
-	if d.report.Omitted()[c] > 0 {
-		return diag.New(c, "") // only to be counted: a hostile header has millions
+	p := d.bare(c, tensor, format, args...)
+	p.Offset = diag.At(8 + int64(at))
+	return p
+}
+
+// bare returns a problem without an offset. Of a code that the report keeps no
+// more of, it is only to be counted: a hostile header has millions.
+func (d *decoder) bare(c diag.Code, tensor, format string, args ...any) diag.Problem {
+	if d.told[c]++; d.told[c] > diag.DefaultLimit {
+		return diag.New(c, "")
 	}
 	p := diag.New(c, format, args...)
-	p.File, p.Tensor, p.Offset = d.file, tensor, diag.At(8+int64(at))
+	p.File, p.Tensor = d.file, tensor
 	p.Cause, p.Fix = advice[c].cause, advice[c].fix
 	return p
 }
@@ -71,21 +84,48 @@ type (
 	quoted string
 )
 
-func (s shown) String() string  { return diag.Name(string(s)) }
-func (q quoted) String() string { return strconv.Quote(diag.Name(string(q))) }
+func (s shown) String() string { return diag.Name(string(s)) }
+
+func (q quoted) String() string {
+	s := diag.Name(string(q))
+	if s[0] == '"' { // it has been escaped
+		return s
+	}
+	return `"` + s + `"`
+}
 
 func (d *decoder) add(c diag.Code, at int, tensor, format string, args ...any) {
 	d.report.Add(d.problem(c, at, tensor, format, args...))
 }
 
-func (d *decoder) utf8() {
-	if utf8.Valid(d.text) {
+// wrong skips the value that comes next, and reports it. It does so afterwards:
+// where the text is broken there is no value.
+func (d *decoder) wrong(c diag.Code, tensor, format string, args ...any) error {
+	at := d.Offset()
+	if err := d.Skip(); err != nil {
+		return err
+	}
+	d.add(c, at, tensor, format, args...)
+	return nil
+}
+
+func (d *decoder) syntax(err *jsonscan.SyntaxError) {
+	p := d.problem(diag.HeaderSyntax, err.Offset, "", "the header is no valid JSON: %s", err.Message)
+	if d.end > 0 {
+		p.Cause = fmt.Sprintf("the JSON text ends after %d bytes, and the first 8 bytes of the file announce %d: they were damaged, or it was padded with something else than spaces", d.end, len(d.text))
+	}
+	d.report.Add(p)
+}
+
+// utf8 checks the text up to where it is no JSON: what follows may be no text.
+func (d *decoder) utf8(text []byte) {
+	if utf8.Valid(text) {
 		return
 	}
-	for i := 0; i < len(d.text); {
-		r, n := utf8.DecodeRune(d.text[i:])
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRune(text[i:])
 		if r == utf8.RuneError && n == 1 {
-			d.add(diag.HeaderUTF8, i, "", "byte %#02x in the header is not valid UTF-8", d.text[i])
+			d.add(diag.HeaderUTF8, i, "", "byte %#02x in the header is not valid UTF-8", text[i])
 			return
 		}
 		i += n
@@ -131,10 +171,12 @@ func (d *decoder) top() error {
 		}
 	}
 	end := d.Offset()
+	for d.end = end; jsonscan.IsBlank(d.text[d.end-1]); d.end-- {
+	}
 	if err := d.End(); err != nil {
 		return err
 	}
-	for i := end; i > 0 && jsonscan.IsBlank(d.text[i-1]); i-- {
+	for i := end; i > d.end; i-- {
 		if d.text[i-1] != ' ' {
 			d.add(diag.HeaderTrailing, i-1, "", "the header is padded with %s, want spaces", strconv.QuoteRune(rune(d.text[i-1])))
 			break
@@ -151,11 +193,9 @@ func (d *decoder) readMetadata(at int) error {
 	switch kind := d.Kind(); kind {
 	case jsonscan.Object:
 	case jsonscan.Null:
-		d.add(diag.HeaderMetadataNull, d.Offset(), "", "%s is null, want a map of strings", metadataName)
-		return d.Skip()
+		return d.wrong(diag.HeaderMetadataNull, "", "%s is null, want a map of strings", metadataName)
 	default:
-		d.add(diag.HeaderMetadata, d.Offset(), "", "%s is %s, want a map of strings", metadataName, kind)
-		return d.Skip()
+		return d.wrong(diag.HeaderMetadata, "", "%s is %s, want a map of strings", metadataName, kind)
 	}
 	if err := d.Enter(); err != nil {
 		return err
@@ -168,8 +208,7 @@ func (d *decoder) readMetadata(at int) error {
 		}
 		at := d.Start()
 		if kind := d.Kind(); kind != jsonscan.String {
-			d.add(diag.HeaderMetadata, d.Offset(), "", "metadata %s is %s, want a string", shown(key), kind)
-			if err := d.Skip(); err != nil {
+			if err := d.wrong(diag.HeaderMetadata, "", "metadata %s is %s, want a string", shown(key), kind); err != nil {
 				return err
 			}
 			continue

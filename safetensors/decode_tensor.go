@@ -3,6 +3,7 @@ package safetensors
 import (
 	"bytes"
 	"math"
+	"slices"
 	"unicode"
 
 	"github.com/safeckpt/safeckpt/diag"
@@ -27,9 +28,8 @@ func (d *decoder) tensor(name string, at int) error {
 	case jsonscan.Array:
 		err = d.arrayForm(&e)
 	default:
-		d.add(diag.HeaderFieldType, d.Offset(), name, "%s is %s, want an object with dtype, shape and data_offsets", shown(name), kind)
 		e.lost = true
-		err = d.Skip()
+		err = d.wrong(diag.HeaderFieldType, name, "%s is %s, want an object with dtype, shape and data_offsets", shown(name), kind)
 	}
 	if err != nil {
 		return err
@@ -136,8 +136,7 @@ func (d *decoder) readDType(e *entry) error {
 		}
 	default:
 		e.badDType = true
-		d.add(diag.HeaderFieldType, at, e.Name, "dtype of %s is %s, want a string", shown(e.Name), kind)
-		return d.Skip()
+		return d.wrong(diag.HeaderFieldType, e.Name, "dtype of %s is %s, want a string", shown(e.Name), kind)
 	}
 	if err != nil {
 		return err
@@ -195,8 +194,7 @@ func (d *decoder) dtypeObject(e *entry) (string, error) {
 func (d *decoder) readShape(e *entry) error {
 	if kind := d.Kind(); kind != jsonscan.Array {
 		e.badShape = true
-		d.add(diag.HeaderFieldType, d.Offset(), e.Name, "shape of %s is %s, want an array", shown(e.Name), kind)
-		return d.Skip()
+		return d.wrong(diag.HeaderFieldType, e.Name, "shape of %s is %s, want an array", shown(e.Name), kind)
 	}
 	shape := d.room(d.text[d.Offset():])
 	if err := d.Enter(); err != nil {
@@ -244,8 +242,7 @@ func (d *decoder) readOffsets(e *entry) error {
 	at := d.Offset()
 	if kind := d.Kind(); kind != jsonscan.Array {
 		e.lost = true
-		d.add(diag.HeaderFieldType, at, e.Name, "data_offsets of %s is %s, want an array of two", shown(e.Name), kind)
-		return d.Skip()
+		return d.wrong(diag.HeaderFieldType, e.Name, "data_offsets of %s is %s, want an array of two", shown(e.Name), kind)
 	}
 	if err := d.Enter(); err != nil {
 		return err
@@ -301,8 +298,7 @@ func (d *decoder) uint(e *entry, what string, bad *bool) (uint64, error) {
 	return 0, nil
 }
 
-// keep adds a tensor that was read to the header. Of several entries of a name the
-// index points to the last; see dropDuplicates.
+// keep adds a tensor that was read to the header.
 func (d *decoder) keep(e *entry) error {
 	if !e.offsets || e.lost {
 		d.unplaced++
@@ -316,8 +312,13 @@ func (d *decoder) keep(e *entry) error {
 		d.add(diag.HeaderLimit, e.at, e.Name, "the header has more than %d tensors, the limit of the caller", n)
 		return errLimit{}
 	}
+	if n == cap(d.h.Tensors) {
+		// Entries shorter than the format's own text allows. Grow once, to what the
+		// rest can hold: this one and others of at least "":[0,0,[0,0]], each.
+		more := 1 + (len(d.text)-d.Offset())/15
+		d.h.Tensors, d.at = slices.Grow(d.h.Tensors, more), slices.Grow(d.at, more)
+	}
 	d.h.Tensors = append(d.h.Tensors, e.TensorInfo)
-	d.h.index[e.Name] = int32(n)
 	d.at = append(d.at, uint32(e.at))
 	if oddName(e.Name) {
 		d.add(diag.HeaderName, e.at, e.Name, "the tensor name %s is empty or has characters that do not show", quoted(e.Name))

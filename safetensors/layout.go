@@ -2,11 +2,10 @@ package safetensors
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"math"
 	"math/bits"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -59,6 +58,9 @@ func (d *decoder) layout(size int64) {
 // dropDuplicates leaves the last entry of each name, as the reference does.
 func (d *decoder) dropDuplicates() {
 	h := d.h
+	// Made only now, when its size is known: a map that grows leaves garbage.
+	h.index = make(map[string]int32, len(h.Tensors))
+	d.reindex()
 	if len(h.index) == len(h.Tensors) {
 		return
 	}
@@ -68,7 +70,9 @@ func (d *decoder) dropDuplicates() {
 		last := int(h.index[name])
 		if last != i {
 			p := d.problem(diag.HeaderDuplicate, int(d.at[last]), name, "%s is given twice; the last entry counts", shown(name))
-			p.Related = []diag.Related{{File: d.file, Tensor: name, Offset: diag.At(8 + int64(d.at[i])), Message: "an entry before it"}}
+			if p.Message != "" { // it will be shown
+				p.Related = []diag.Related{{File: d.file, Tensor: name, Offset: diag.At(8 + int64(d.at[i])), Message: "an entry before it"}}
+			}
 			d.report.Add(p)
 			continue
 		}
@@ -76,8 +80,13 @@ func (d *decoder) dropDuplicates() {
 		n++
 	}
 	h.Tensors, d.at = h.Tensors[:n], d.at[:n]
-	for i := range h.Tensors {
-		h.index[h.Tensors[i].Name] = int32(i)
+	d.reindex()
+}
+
+// reindex points the index to the last entry of each name.
+func (d *decoder) reindex() {
+	for i := range d.h.Tensors {
+		d.h.index[d.h.Tensors[i].Name] = int32(i)
 	}
 }
 
@@ -87,38 +96,40 @@ func (d *decoder) complete() bool { return !d.broken && d.unplaced == 0 }
 
 // sort orders the tensors by (begin, end, name). Writers do that already.
 func (d *decoder) sort() {
-	compare := func(a, b *TensorInfo) int {
-		return cmp.Or(cmp.Compare(a.Begin, b.Begin), cmp.Compare(a.End, b.End), strings.Compare(a.Name, b.Name))
+	if order := (byPlace{d.h.Tensors, d.at}); !sort.IsSorted(order) {
+		sort.Sort(order)
+		d.reindex()
 	}
-	tensors := d.h.Tensors
-	sorted := true
-	for i := 1; i < len(tensors) && sorted; i++ {
-		sorted = compare(&tensors[i-1], &tensors[i]) <= 0
+}
+
+// byPlace sorts tensors together with the places of their entries, without a copy.
+type byPlace struct {
+	tensors []TensorInfo
+	at      []uint32
+}
+
+func (b byPlace) Len() int { return len(b.tensors) }
+
+func (b byPlace) Less(i, j int) bool {
+	x, y := &b.tensors[i], &b.tensors[j]
+	if x.Begin != y.Begin {
+		return x.Begin < y.Begin
 	}
-	if sorted {
-		return
+	if x.End != y.End {
+		return x.End < y.End
 	}
-	order := make([]int32, len(tensors))
-	for i := range order {
-		order[i] = int32(i)
-	}
-	slices.SortFunc(order, func(a, b int32) int { return compare(&tensors[a], &tensors[b]) })
-	moved, at := make([]TensorInfo, len(tensors)), make([]uint32, len(tensors))
-	for i, from := range order {
-		moved[i], at[i] = tensors[from], d.at[from]
-		d.h.index[moved[i].Name] = int32(i)
-	}
-	d.h.Tensors, d.at = moved, at
+	return x.Name < y.Name
+}
+
+func (b byPlace) Swap(i, j int) {
+	b.tensors[i], b.tensors[j] = b.tensors[j], b.tensors[i]
+	b.at[i], b.at[j] = b.at[j], b.at[i]
 }
 
 // dataProblem returns a problem at an offset in the data section.
 func (d *decoder) dataProblem(c diag.Code, off uint64, tensor, format string, args ...any) diag.Problem {
-	if d.report.Omitted()[c] > 0 {
-		return diag.New(c, "")
-	}
-	p := diag.New(c, format, args...)
-	p.File, p.Tensor, p.Offset = d.file, tensor, d.dataOffset(off)
-	p.Cause, p.Fix = advice[c].cause, advice[c].fix
+	p := d.bare(c, tensor, format, args...)
+	p.Offset = d.dataOffset(off)
 	return p
 }
 

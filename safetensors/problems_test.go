@@ -311,6 +311,41 @@ func TestLengths(t *testing.T) {
 	}
 }
 
+func TestNamesAreEscapedOnce(t *testing.T) {
+	data := raw(`{"a\u001b\"":{"dtype":"F\u001b","shape":[1],"data_offsets":[0,4]},"":{"dtype":"","shape":[0],"data_offsets":[4,4]}}`, make([]byte, 4))
+	var messages []string
+	for _, p := range refusal(t, data).Report.Problems() {
+		messages = append(messages, p.Message)
+	}
+	require.Equal(t, []string{
+		`"a\x1b\"" has dtype "F\x1b", which is none of the format's`,
+		`"" has dtype "", which is none of the format's`,
+		`the tensor name "a\x1b\"" is empty or has characters that do not show`,
+		`the tensor name "" is empty or has characters that do not show`,
+	}, messages)
+}
+
+// TestDamagedLength flips each bit of the length: one cause gives one problem.
+func TestDamagedLength(t *testing.T) {
+	valid := raw(twoTensors, []byte("\x80\xff\x00\xc3\x28 {}\x80\xff\x00"))
+	for bit := range 64 {
+		file := bytes.Clone(valid)
+		file[bit/8] ^= 1 << (bit % 8)
+		problems := refusal(t, file).Report.Problems()
+		require.Len(t, problems, 1, "bit %d: %v", bit, problems)
+		p := problems[0]
+		switch n := binary.LittleEndian.Uint64(file); {
+		case n > uint64(len(valid)-8):
+			require.Equal(t, diag.HeaderLength, p.Code, "bit %d: %v", bit, p)
+		case n > uint64(len(valid)-8-11):
+			require.Equal(t, diag.HeaderSyntax, p.Code, "bit %d: %v", bit, p)
+			require.Contains(t, p.Cause, "the first 8 bytes of the file announce", "bit %d", bit)
+		default:
+			require.Equal(t, diag.HeaderSyntax, p.Code, "bit %d: %v", bit, p)
+		}
+	}
+}
+
 // TestErrorText opens a pointer by name, as a user would see it.
 func TestErrorText(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "model.safetensors")

@@ -88,7 +88,11 @@ func lengthProblem(n uint64, head []byte, size int64, limits Limits) *diag.Probl
 	if p := Sniff(head, size); p != nil && !(brace && n <= MaxHeaderBytes) {
 		return p
 	}
-	if n > room && n <= MaxHeaderBytes && (brace || room == 0) {
+	end := 0
+	if brace {
+		end = objectEnd(head[8:])
+	}
+	if n > room && n <= MaxHeaderBytes && (brace || room == 0) && end == 0 {
 		p := diag.New(diag.FileTruncated, "the file ends inside its header: %s of a header of %d bytes are there", partOf(room, n), n)
 		p.Offset, p.Cause, p.Fix = diag.At(size), cutCause, cutFix
 		p.Want, p.Got = fmt.Sprintf("at least %d bytes", n+8), fmt.Sprintf("%d bytes", size)
@@ -105,6 +109,9 @@ func lengthProblem(n uint64, head []byte, size int64, limits Limits) *diag.Probl
 	p.Cause = "this is no safetensors file, or its first bytes were damaged"
 	p.Fix = "look at the first bytes (head -c 64 FILE | xxd) and get the file again"
 	switch {
+	case end > 0 && n <= MaxHeaderBytes:
+		p.Cause = fmt.Sprintf("these 8 bytes were damaged: the JSON text after them ends after %d bytes, and data follows", end)
+		p.Fix = cutFix
 	case brace && binary.BigEndian.Uint64(head) <= room:
 		p.Cause = "the length was written big-endian, the format wants little-endian"
 		p.Fix = "correct the program that wrote the file"
@@ -113,6 +120,16 @@ func lengthProblem(n uint64, head []byte, size int64, limits Limits) *diag.Probl
 		p.Fix = "correct the program that wrote the file"
 	}
 	return &p
+}
+
+// objectEnd returns where the JSON object that text begins with ends, 0 if it does
+// not or nothing but blanks follows.
+func objectEnd(text []byte) int {
+	s := jsonscan.New(text)
+	if s.Kind() != jsonscan.Object || s.Skip() != nil || s.Offset() == len(text) {
+		return 0
+	}
+	return bytes.LastIndexByte(text[:s.Offset()], '}') + 1
 }
 
 // readText returns the n bytes of the header, of which head holds the beginning.
