@@ -31,10 +31,17 @@ def keys_of(text: str) -> set[str]:
     return {t for t in _NAME.findall(text) if t[0] != "'" and t not in _WORDS}
 
 
+class Env(dict):
+    """Config keys with their values; a key that is absent is null."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
 _GLOBALS = {"__builtins__": {}, **FUNCTIONS}
 
 
-def evaluate(text: str, env: dict[str, Any], loop: tuple[int, ...] = ()) -> Any:
+def evaluate(text: str, env: Env, loop: tuple[int, ...] = ()) -> Any:
     """Computes text; raises whatever Python raises."""
     scope = dict(zip(LOOPS, loop))
     scope["K"] = env

@@ -10,7 +10,8 @@ from typing import Any, Callable
 
 from .classes import load
 from .coverage import stuck
-from .learner import Learner, Schema, differences
+from .learner import Learner
+from .schema import Schema, differences
 from .subject import Subject, Traced
 from .symbols import Recorder
 
@@ -79,7 +80,7 @@ def _subject(res: Result, may_use: Callable[[str], bool], seeds: dict[str, list[
     backbones = [{k: v for k, v in _BACKBONES.items() if k in config.sub_configs}]
     for base in [None, *seeds.get(config.model_type, ()), *[x for x in backbones if x]]:
         try:
-            s = Subject(res.module, res.name, may_use, base)
+            s = Subject(res.module, res.name, may_use, base, seeds.get(config.model_type, ()))
             s.start()
             return s, r
         except Exception as e:

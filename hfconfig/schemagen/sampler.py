@@ -191,6 +191,7 @@ class Sampler:
         self.compared: dict[str, set] = defaultdict(set)   # strings that such elements are compared with
         self.base_values: dict[str, Any] = {}
         self.pairs: list[tuple[str, str, bool]] = []       # numbers that change together, both alike or one against the other
+        self.sets: list[dict[str, Any]] = []               # values that go together, of configs to start from
         self.undeclared: set[str] = set()
         self.lengths: dict[str, str] = {}
         self._couple()
@@ -244,11 +245,20 @@ class Sampler:
         if flip is not None:
             flat[flip.name] = self._flipped(flip, flat[flip.name], r)
         self._layer_lists(flat, r)
-        for a, b, alike in r.sample(self.pairs, min(len(self.pairs), 2)):
+        for a, b, alike in r.sample(self.pairs, min(len(self.pairs), 1)):
             x, y = self.base_values[a], self.base_values[b]
             c = r.choice([1, 2, 3, 4])
+            flat |= {k: v for k, v in self.base_values.items() if k in flat}
             flat |= {a: x * c, b: y * c} if alike else {a: x * c, b: y // c} if y % c == 0 else {a: x // c, b: y * c} if x % c == 0 else {}
+        if self.sets and r.random() < 0.5:
+            flat |= copy.deepcopy(r.choice(self.sets))
         return flat
+
+    def group(self, key: str) -> str:
+        """What a key can only be changed together with."""
+        if key in self.base_values:
+            return "pairs"
+        return next((f"set {sorted(x)}" for x in self.sets if key in x), self.lengths.get(key, key))
 
     def _value(self, k: Key, r: random.Random, lengths: dict[str, int]) -> Any:
         d, default = k.sample, k.default

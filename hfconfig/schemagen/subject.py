@@ -17,6 +17,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from . import observe, shapes
+from .expressions import Env
 from .sampler import Key, Sampler, aliases_of, build, constructor_arguments, draw_int, is_int
 from .symbols import Recorder, SymList, expr, patch_modules, paused, plain, symbolic, wrap
 
@@ -57,7 +58,7 @@ def install() -> None:
 @dataclasses.dataclass
 class Traced:
     flat: Flat
-    env: Flat                                    # with what the config class derived from null
+    env: Env                                     # with what the config class derived from null
     items: dict[tuple[str, str], observe.Item]
     derived: dict[str, tuple[Any, str | None]]   # key -> value and, of a scalar, its expression
     observed: observe.Observed
@@ -70,9 +71,9 @@ _NOT_EXTRA = {"num_labels", "quantization_config", "is_encoder_decoder", "tie_en
 
 
 class Subject:
-    """base are keys to start from where the default config cannot be built."""
+    """base are keys to start from where the default config cannot be built; others are keys with values that go together."""
 
-    def __init__(self, module: str, name: str, may_use: Callable[[str], bool], base: dict | None = None) -> None:
+    def __init__(self, module: str, name: str, may_use: Callable[[str], bool], base: dict | None = None, others: list[dict] = ()) -> None:
         self.name, self.module, self.may_use = name, module, may_use
         self.cls = getattr(importlib.import_module(module), name)
         self.config_class = self.cls.config_class
@@ -89,6 +90,10 @@ class Subject:
         if base:
             given = _flat_keys(base)
             self.default |= {k.name: k.hint for k in self.sampler.keys if k.name in given or given & {p + "." for p in _parents(k.name)}}
+        for keys in others:
+            together = {k: v for k, v in _values(keys).items() if k in self.default}
+            if len(together) > 1:
+                self.sampler.sets.append(together)
         self.aliases = aliases_of(self.config_class, self.base)
         self.refused: Counter[str] = Counter()
         self.accepted: dict[str, set[str]] = defaultdict(set)
@@ -134,7 +139,7 @@ class Subject:
         finally:
             Recorder.on = False
         self._learn_from(config)
-        env = {**flat, **{k: v for k, (v, _) in derived.items()}}
+        env = Env({**flat, **{k: v for k, (v, _) in derived.items()}})
         for k, (v, _) in derived.items():
             if isinstance(v, list) and v and all(isinstance(x, str) for x in v):
                 self.sampler.derived[k] |= set(v) if k in flat else set()
@@ -214,7 +219,7 @@ class Subject:
         flip = discrete[turn % len(discrete)] if turn is not None and discrete and turn % 3 else None
         flat = self.sampler.draw(r, flip)
         for k, n in self.refused.items():
-            if n > 3 and len(self.accepted[k]) < 2 and r.random() < 0.8:
+            if n > 3 and len(self.accepted[k]) < 2 and self.sampler.group(k) == k and r.random() < 0.8:
                 flat[k] = self.default[k]
         self.drawn += 1
         return flat
@@ -254,7 +259,7 @@ class Subject:
         groups: dict[str, list[str]] = defaultdict(list)
         for k in flat:
             if repr(flat[k]) != repr(good[k]):
-                groups[self.sampler.lengths.get(k, k)].append(k)
+                groups[self.sampler.group(k)].append(k)
         stack = [list(groups.values())]
         r.shuffle(stack[0])
         trials = 0
@@ -329,6 +334,13 @@ class Subject:
 def _parents(key: str) -> list[str]:
     parts = key.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def _values(keys: dict, prefix: str = "") -> Flat:
+    out = {}
+    for k, v in keys.items():
+        out |= _values(v, f"{prefix}{k}.") if isinstance(v, dict) else {prefix + k: v}
+    return out
 
 
 def _flat_keys(keys: dict, prefix: str = "") -> set[str]:
