@@ -5,32 +5,52 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
+	"io/fs"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/internal/atomicfile"
 	"github.com/safeckpt/safeckpt/peft"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
-// mergeExpectation is what PEFT's merge of a fixture holds (expected.json).
-type mergeExpectation struct {
-	Base   string
-	Merged map[string]struct {
-		DType   string
-		Shape   []uint64
-		SHA256  string
-		Safe    string `json:"sha256_safe_merge"` // "" if it is the same
-		Changed bool
+// A mergeFixture is an adapter with its base, and what PEFT 0.21.2's merge of the
+// two holds (merged.json).
+type mergeFixture struct {
+	name, adapter, base string
+	// changed holds, for each tensor that is not that of the base, the SHA-256 of its
+	// data, and the one with safe_merge if it is another.
+	changed map[string][]string
+}
+
+func mergeFixtures(t testing.TB) (all []mergeFixture) {
+	files, err := filepath.Glob("testdata/fixtures/*/merged.json")
+	require.NoError(t, err)
+	for _, file := range files {
+		f := mergeFixture{adapter: filepath.Dir(file)}
+		f.name = filepath.Base(f.adapter)
+		readJSON(t, file, &f.changed)
+		var x struct{ Base string }
+		readJSON(t, filepath.Join(f.adapter, "expected.json"), &x)
+		f.base = filepath.Join("testdata/bases", x.Base)
+		all = append(all, f)
 	}
+	require.Greater(t, len(all), 30)
+	return all
+}
+
+func readJSON(t testing.TB, file string, v any) {
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, v))
 }
 
 type mergedTensor struct {
@@ -54,75 +74,251 @@ func readModel(t testing.TB, dir string) map[string]mergedTensor {
 	return all
 }
 
-// apart returns how far two F32 tensors lie apart, as a part of the largest element.
-func apart(a, b []byte) float64 {
-	worst, most := 0.0, 0.0
-	for i := 0; i+4 <= len(a); i += 4 {
-		x := float64(math.Float32frombits(uint32(a[i]) | uint32(a[i+1])<<8 | uint32(a[i+2])<<16 | uint32(a[i+3])<<24))
-		y := float64(math.Float32frombits(uint32(b[i]) | uint32(b[i+1])<<8 | uint32(b[i+2])<<16 | uint32(b[i+3])<<24))
-		worst, most = max(worst, math.Abs(x-y)), max(most, math.Abs(y))
+func names(t testing.TB, dir string) (out []string) {
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, e := range entries {
+		out = append(out, e.Name())
 	}
-	return worst / most
+	return out
 }
 
-// TestMergeAsPEFT holds merges against the digests of what PEFT 0.21.2 made of the
-// same adapters, by default and with safe_merge.
+// TestMergeAsPEFT holds merges against the digests of PEFT's, by default and with
+// safe_merge: every bit is the same.
 func TestMergeAsPEFT(t *testing.T) {
-	roots := []string{"testdata"}
-	if dir := os.Getenv("SAFECKPT_PEFT_FIXTURES"); dir != "" {
-		roots = append(roots, dir)
+	tensors := 0
+	for _, f := range mergeFixtures(t) {
+		for _, safe := range []bool{false, true} {
+			t.Run(f.name, func(t *testing.T) {
+				out := filepath.Join(t.TempDir(), "out")
+				stats, err := peft.Merge(t.Context(), f.base, f.adapter, out, &peft.MergeOptions{Safe: safe})
+				var refused *peft.MergeError
+				if f.name == "llama_pissa" { // would need an SVD
+					require.ErrorIs(t, err, diag.AdapterNotMerged)
+					return
+				} else if errors.As(err, &refused) {
+					t.Fatal(refused.Report.Problems())
+				}
+				require.NoError(t, err)
+				got, was := readModel(t, out), readModel(t, f.base)
+				require.Equal(t, stats.Tensors, len(got))
+				want := slices.Collect(maps.Keys(was))
+				for name := range f.changed {
+					if _, ok := was[name]; !ok {
+						want = append(want, name)
+					}
+				}
+				require.ElementsMatch(t, want, slices.Collect(maps.Keys(got)))
+				for name, g := range got {
+					digests := f.changed[name]
+					if digests == nil {
+						require.Equal(t, was[name], g, name)
+						continue
+					}
+					digest := digests[0]
+					if safe {
+						digest = digests[len(digests)-1]
+					}
+					sum := sha256.Sum256(g.Data)
+					require.Equal(t, digest, hex.EncodeToString(sum[:]), "%s %v", name, g.Shape)
+					tensors++
+				}
+			})
+		}
 	}
-	for _, root := range roots {
-		dirs, err := filepath.Glob(filepath.Join(root, "fixtures", "*"))
+	t.Logf("%d tensors compared", tensors)
+	require.Greater(t, tensors, 500)
+}
+
+// TestMergeRepeats makes sure that neither the number of goroutines nor how the
+// result is split changes a bit.
+func TestMergeRepeats(t *testing.T) {
+	const base, adapter = "testdata/bases/qwen25vl_bf16", "testdata/fixtures/qwen25vl_small"
+	out := filepath.Join(t.TempDir(), "out")
+	var last [2]int64
+	stats, err := peft.Merge(t.Context(), base, adapter, out, &peft.MergeOptions{Workers: 1, Progress: func(done, total int64) { last = [2]int64{done, total} }})
+	require.NoError(t, err)
+	require.Equal(t, [2]int64{stats.Bytes, stats.Bytes}, last)
+	require.Equal(t, []string{filepath.Join(out, "model.safetensors")}, stats.Files)
+	want := readModel(t, out)
+
+	sharded := filepath.Join(t.TempDir(), "sharded")
+	stats, err = peft.Merge(t.Context(), base, adapter, sharded, &peft.MergeOptions{Workers: 7, MaxShardSize: 50_000})
+	require.NoError(t, err)
+	require.Len(t, stats.Files, 3)
+	require.Equal(t, want, readModel(t, sharded))
+
+	// Merged again into what is sharded now: the sharding is kept, and the stale
+	// files of another model at the same place are removed.
+	again := filepath.Join(t.TempDir(), "again")
+	require.NoError(t, os.CopyFS(again, os.DirFS(out)))
+	_, err = peft.Merge(t.Context(), sharded, adapter, again, nil)
+	require.ErrorContains(t, err, "exists")
+	stats, err = peft.Merge(t.Context(), sharded, adapter, again, &peft.MergeOptions{Force: true})
+	require.NoError(t, err)
+	require.Equal(t, names(t, sharded), names(t, again))
+	_, err = peft.Merge(t.Context(), sharded, adapter, filepath.Join(sharded, "out"), nil)
+	require.ErrorContains(t, err, "lies inside")
+}
+
+// TestMergeOtherNames merges an adapter that has the names of an older version of
+// transformers: the result is that of the same adapter under its present names.
+func TestMergeOtherNames(t *testing.T) {
+	const base, adapter = "testdata/bases/qwen25vl_bf16", "testdata/fixtures/qwen25vl_small"
+	old := filepath.Join(t.TempDir(), "old")
+	renamed := rewriteAdapter(t, adapter, old, func(name string) string {
+		name = strings.Replace(name, "base_model.model.model.language_model.", "base_model.model.model.", 1)
+		return strings.Replace(name, "base_model.model.model.visual.", "base_model.model.visual.", 1)
+	})
+	require.NotZero(t, renamed)
+	want, got := filepath.Join(t.TempDir(), "want"), filepath.Join(t.TempDir(), "got")
+	_, err := peft.Merge(t.Context(), base, adapter, want, nil)
+	require.NoError(t, err)
+	stats, err := peft.Merge(t.Context(), base, old, got, nil)
+	require.NoError(t, err)
+	require.True(t, stats.Report.Has(diag.AdapterNames))
+	require.Equal(t, readModel(t, want), readModel(t, got))
+}
+
+// TestMergeUnties: a trained copy of a tied output embedding is stored, and the
+// config says so.
+func TestMergeUnties(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	stats, err := peft.Merge(t.Context(), "testdata/bases/qwen2_tied_bf16", "testdata/fixtures/qwen2_tied_lmhead_mts", out, nil)
+	require.NoError(t, err)
+	require.True(t, stats.Report.Has(diag.AdapterUntied))
+	require.Contains(t, readModel(t, out), "lm_head.weight")
+	var before, after map[string]any
+	readJSON(t, "testdata/bases/qwen2_tied_bf16/config.json", &before)
+	readJSON(t, filepath.Join(out, "config.json"), &after)
+	require.Equal(t, true, before["tie_word_embeddings"])
+	before["tie_word_embeddings"] = false
+	require.Equal(t, before, after)
+}
+
+func TestMergeRefuses(t *testing.T) {
+	dir := t.TempDir()
+	const base = "testdata/bases/qwen2"
+	adapter := func(t *testing.T, config map[string]any) string {
+		out := filepath.Join(t.TempDir(), "adapter")
+		rewriteAdapter(t, "testdata/fixtures/qwen2_exclude", out, func(name string) string { return name })
+		var c map[string]any
+		file := filepath.Join(out, "adapter_config.json")
+		readJSON(t, file, &c)
+		maps.Copy(c, config)
+		text, err := json.Marshal(c)
 		require.NoError(t, err)
-		same, total := 0, 0
-		for _, dir := range dirs {
-			text, err := os.ReadFile(filepath.Join(dir, "expected.json"))
-			require.NoError(t, err)
-			var x mergeExpectation
-			require.NoError(t, json.Unmarshal(text, &x))
-			adapter := filepath.Join(dir, "adapter")
-			if _, err := os.Stat(adapter); err != nil || x.Merged == nil {
+		require.NoError(t, os.WriteFile(file, text, 0o600))
+		return out
+	}
+	for name, c := range map[string]struct {
+		config map[string]any
+		code   diag.Code
+	}{
+		"pissa":       {map[string]any{"init_lora_weights": "pissa_niter_4"}, diag.AdapterNotMerged},
+		"loftq":       {map[string]any{"init_lora_weights": "loftq"}, diag.AdapterNotMerged},
+		"corda":       {map[string]any{"init_lora_weights": "corda"}, diag.AdapterNotMerged},
+		"alora":       {map[string]any{"alora_invocation_tokens": []int{1}}, diag.AdapterNotMerged},
+		"replication": {map[string]any{"layer_replication": [][]int{{0, 3}}}, diag.AdapterNotMerged},
+		"qalora":      {map[string]any{"use_qalora": true}, diag.AdapterNotMerged},
+		"overflow":    {map[string]any{"lora_alpha": 1e40}, diag.AdapterNotMerged},
+		"rank":        {map[string]any{"r": 5}, diag.AdapterRank},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := peft.Merge(t.Context(), base, adapter(t, c.config), filepath.Join(dir, "out"), nil)
+			require.ErrorIs(t, err, c.code)
+			require.Empty(t, names(t, dir), "nothing is written")
+		})
+	}
+	t.Run("NaN", func(t *testing.T) {
+		damaged := adapter(t, nil)
+		file := filepath.Join(damaged, "adapter_model.safetensors")
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		copy(data[len(data)-4:], "\xff\xff\xff\x7f")
+		require.NoError(t, os.WriteFile(file, data, 0o600))
+		_, err = peft.Merge(t.Context(), base, damaged, filepath.Join(dir, "out"), nil)
+		require.ErrorIs(t, err, diag.AdapterNotFinite)
+		require.Empty(t, names(t, dir))
+	})
+	t.Run("quantized", func(t *testing.T) {
+		quantized := filepath.Join(t.TempDir(), "base")
+		require.NoError(t, os.CopyFS(quantized, os.DirFS(base)))
+		var c map[string]any
+		readJSON(t, filepath.Join(quantized, "config.json"), &c)
+		c["quantization_config"] = map[string]any{"quant_method": "gptq"}
+		text, err := json.Marshal(c)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(quantized, "config.json"), text, 0o600))
+		_, err = peft.Merge(t.Context(), quantized, "testdata/fixtures/qwen2_exclude", filepath.Join(dir, "out"), nil)
+		require.ErrorIs(t, err, diag.AdapterNotMerged)
+	})
+	_, err := peft.Merge(t.Context(), base, "testdata/bases/qwen2", filepath.Join(dir, "out"), nil)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	_, err = peft.Merge(t.Context(), "testdata/fixtures/qwen2_exclude", "testdata/fixtures/qwen2_exclude", filepath.Join(dir, "out"), nil)
+	require.ErrorIs(t, err, safetensors.ErrNoModel)
+	require.Empty(t, names(t, dir))
+}
+
+// TestMergeFailpoints stops a merge before each operation on files, as a crash
+// would: the result is there whole, or not at all, and so is an old one.
+func TestMergeFailpoints(t *testing.T) {
+	dead := errors.New("dead")
+	const base, adapter = "testdata/bases/mha", "testdata/fixtures/mha_in_proj"
+	for _, old := range []bool{false, true} {
+		for n, done := 0, false; !done; n++ {
+			parent := t.TempDir()
+			out := filepath.Join(parent, "out")
+			main := filepath.Join(out, "model.safetensors")
+			if old {
+				require.NoError(t, os.CopyFS(out, os.DirFS(base)))
+			}
+			left := n
+			_, err := peft.Merge(t.Context(), base, adapter, out, &peft.MergeOptions{Force: old, Workers: 1, Step: func(op, path string) error {
+				if left--; left < 0 {
+					return dead
+				}
+				return nil
+			}})
+			if done = err == nil; !done {
+				require.ErrorIs(t, err, dead)
+			}
+			for _, name := range names(t, parent) {
+				require.True(t, name == "out" || atomicfile.IsTemp(name), name)
+			}
+			if _, err := os.Stat(main); err != nil {
+				require.ErrorIs(t, err, fs.ErrNotExist)
+				require.False(t, old || done)
 				continue
 			}
-			for _, safe := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/%s/safe=%v", root, filepath.Base(dir), safe), func(t *testing.T) {
-					out := filepath.Join(t.TempDir(), "out")
-					base := filepath.Join(root, "bases", filepath.Base(x.Base))
-					stats, err := peft.Merge(t.Context(), base, adapter, out, &peft.MergeOptions{Safe: safe})
-					var refused *peft.MergeError
-					if errors.As(err, &refused) {
-						t.Fatal(refused.Report.Problems())
-					}
-					require.NoError(t, err)
-					got, was := readModel(t, out), readModel(t, base)
-					require.Len(t, got, stats.Tensors)
-					require.ElementsMatch(t, slices.Collect(maps.Keys(x.Merged)), slices.Collect(maps.Keys(got)))
-					for name, want := range x.Merged {
-						g := got[name]
-						require.Equal(t, want.DType, g.DType, name)
-						require.Equal(t, want.Shape, g.Shape, name)
-						if !want.Changed {
-							require.Equal(t, was[name], g, name)
-							continue
-						}
-						digest := want.SHA256
-						if safe && want.Safe != "" {
-							digest = want.Safe
-						}
-						total++
-						sum := sha256.Sum256(g.Data)
-						if hex.EncodeToString(sum[:]) == digest {
-							same++
-							continue
-						}
-						ref := readModel(t, dir)[name]
-						t.Logf("%s %v: not the same bits, %g of the largest element apart", name, g.Shape, apart(g.Data, ref.Data))
-						require.Less(t, apart(g.Data, ref.Data), 2e-7, name)
-					}
-				})
+			got := readModel(t, out)
+			require.Len(t, got, len(readModel(t, base)))
+			if done {
+				require.NotEqual(t, readModel(t, base), got)
+				require.Greater(t, n, 15, "the steps were not counted")
 			}
 		}
-		t.Logf("%s: %d of %d changed tensors bit-identical", root, same, total)
 	}
+}
+
+// rewriteAdapter copies an adapter with other names of tensors. It returns how many
+// names were changed.
+func rewriteAdapter(t testing.TB, from, to string, rename func(string) string) (renamed int) {
+	require.NoError(t, os.MkdirAll(to, 0o777))
+	config, err := os.ReadFile(filepath.Join(from, "adapter_config.json"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(to, "adapter_config.json"), config, 0o666))
+	f, err := safetensors.Open(filepath.Join(from, "adapter_model.safetensors"), nil)
+	require.NoError(t, err)
+	defer f.Close()
+	var tensors []safetensors.TensorData
+	for name, tensor := range f.All() {
+		info := tensor.Info()
+		if info.Name = rename(name); info.Name != name {
+			renamed++
+		}
+		tensors = append(tensors, safetensors.TensorData{TensorInfo: info, Data: tensor.Open()})
+	}
+	require.NoError(t, safetensors.WriteFile(t.Context(), filepath.Join(to, "adapter_model.safetensors"), tensors, nil, nil))
+	return renamed
 }
