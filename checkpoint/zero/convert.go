@@ -15,7 +15,7 @@ import (
 // A converter copies parts of tensors and keeps its buffers between them.
 type converter struct {
 	files     sources
-	gathering *sync.Mutex // of all converters: a window takes memory
+	gathering *sync.Mutex // of strided tensors, in one converter: a window takes memory
 	in        []byte
 	floats    []float32
 	enc       []byte
@@ -113,10 +113,12 @@ func readFull(r io.ReaderAt, p []byte, off int64) error {
 	return err
 }
 
-// gather copies a tensor whose elements do not lie end to end.
+// gather copies a tensor whose elements do not lie end to end in the files.
 func (c *converter) gather(j job) (written int64, err error) {
-	c.gathering.Lock()
-	defer c.gathering.Unlock()
+	if j.t.stride != nil {
+		c.gathering.Lock()
+		defer c.gathering.Unlock()
+	}
 	size := j.t.dtype.Size()
 	src := j.t.open(c.files)
 	for at := int64(0); at < j.t.numel; {

@@ -70,7 +70,7 @@ func (m *merge) copyAll(ctx context.Context, w writer, order []safetensors.Tenso
 				}
 			}
 			at := int64(0)
-			if t.stride != nil && !send(job{gather: true}) {
+			if (t.stride != nil || t.chunks != nil) && !send(job{gather: true}) {
 				return ctx.Err()
 			}
 			for _, p := range t.pieces {

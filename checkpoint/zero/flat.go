@@ -66,7 +66,8 @@ type tensor struct {
 	dtype  pickle.DType // of the pieces
 	swap   bool         // the pieces are big-endian
 	pieces []piece
-	stride *stored // the elements have to be gathered; pieces is nil
+	stride *stored  // the elements have to be gathered; pieces is nil
+	chunks []*chunk // cut along several dimensions; pieces is nil
 	origin origin
 	of     string // the name that an alias is tied to
 }
@@ -90,6 +91,11 @@ func (t *tensor) sources() iter.Seq[int] {
 		if t.stride != nil {
 			yield(t.stride.file)
 			return
+		}
+		for _, c := range t.chunks {
+			if !yield(c.data.file) {
+				return
+			}
 		}
 		for _, p := range t.pieces {
 			if !yield(p.file) {

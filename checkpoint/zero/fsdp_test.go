@@ -1,6 +1,8 @@
 package zero_test
 
 import (
+	"encoding/binary"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/safeckpt/safeckpt/checkpoint/zero"
 	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/safetensors"
 )
 
 // testdata/fsdp-w2 was written by fully_shard and torch.distributed.checkpoint of
@@ -23,6 +26,35 @@ func TestMergeFSDP(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"config.json", "model.safetensors"}, ls(t, out))
 	require.False(t, stats.Report.Has(diag.MergeNotHeld))
+}
+
+// testdata/fsdp-tp-w4 is a mesh of 2 x 2 (torch 2.15, gloo): tensor parallelism
+// within, FSDP across. Some tensors are cut along both dimensions.
+func TestMergeFSDPGrid(t *testing.T) {
+	want := readFile(t, "testdata/fsdp-tp-w4/expected.safetensors")
+	all, s := merge(t, "fsdp-tp-w4", nil)
+	require.Equal(t, 4, s.Ranks)
+	require.Equal(t, want, all)
+	half, _ := merge(t, "fsdp-tp-w4", &zero.MergeOptions{DType: safetensors.BF16})
+	for name, w := range want {
+		require.Len(t, half[name].Data, len(w.Data)/2)
+		for i := 0; i < len(w.Data); i += 4 {
+			rounded := safetensors.BFloat16FromFloat32(math.Float32frombits(binary.LittleEndian.Uint32(w.Data[i:])))
+			require.Equal(t, uint16(rounded), binary.LittleEndian.Uint16(half[name].Data[i/2:]), name)
+		}
+	}
+}
+
+// TestVerifyFSDP holds a grid against the weights beside it.
+func TestVerifyFSDP(t *testing.T) {
+	dir := copyOf(t, "fsdp-tp-w4")
+	require.NoError(t, os.Rename(filepath.Join(dir, "expected.safetensors"), filepath.Join(dir, "model.safetensors")))
+	s, err := zero.Open(t.Context(), dir, nil)
+	require.NoError(t, err)
+	stats, err := s.Merge(t.Context(), filepath.Join(t.TempDir(), "out"), &zero.MergeOptions{Verify: true, CheckCRC: true})
+	require.NoError(t, err)
+	require.Equal(t, 15, stats.Verified)
+	require.Empty(t, stats.Report.Problems())
 }
 
 func TestRefusedFSDP(t *testing.T) {

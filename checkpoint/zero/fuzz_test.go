@@ -22,7 +22,7 @@ import (
 
 // fuzzed are the checkpoints that FuzzMerge damages: one of each layout.
 var fuzzed = []string{"odd-z1-bf16opt-w2-g2", "odd-z2-bf16-w4-g3", "odd-z2-bf16-w2-align", "odd-z3-bf16-w2-g2", "odd-z3-bf16-w4-subgroup", "zerosize-z2-fp32-w2",
-	"moe-z2-fp32-w2", "pipe-z1-bf16-pp2", "universal-z3-odd", "odd-z2-legacyfmt-w2"}
+	"moe-z2-fp32-w2", "pipe-z1-bf16-pp2", "universal-z3-odd", "odd-z2-legacyfmt-w2", "fsdp-tp-w4", "strided-z2-fp32-w2", "lightning-z2-bf16-w2"}
 
 func memory(t testing.TB, dir string) fstest.MapFS {
 	files := make(fstest.MapFS)
@@ -89,7 +89,6 @@ func pickleOf(file []byte) []byte {
 
 // FuzzMerge replaces the pickle of one file of a checkpoint. Whatever it says, the
 // merge ends in an error and no output, or in a file that can be opened.
-
 func FuzzMerge(f *testing.F) {
 	var all []fstest.MapFS
 	for i, dir := range fuzzed {

@@ -12,6 +12,9 @@ func (t *tensor) open(files sources) io.Reader {
 		size := st.dtype.Size()
 		return &gatherer{st: st, size: size, src: newWindow(files[st.file], st.offset, extent(st)*size), index: make([]int64, len(st.shape)), left: st.numel}
 	}
+	if t.chunks != nil {
+		return newChunkReader(t, files)
+	}
 	parts := make([]io.Reader, 0, len(t.pieces))
 	for _, p := range t.pieces {
 		parts = append(parts, io.NewSectionReader(files[p.file], p.off, p.n))

@@ -47,7 +47,7 @@ func fixtures(t testing.TB) map[string]*expectation {
 			all[dir] = x
 		}
 	}
-	require.Len(t, all, 27)
+	require.Len(t, all, 30)
 	return all
 }
 
