@@ -19,6 +19,7 @@ const (
 	QuantizationOther   Code = "M014"
 	QuantizationAbsent  Code = "M015"
 	QuantizedDType      Code = "M016"
+	LayersAheadMissing  Code = "M017"
 )
 
 var modelCodes = []Info{
@@ -70,4 +71,7 @@ var modelCodes = []Info{
 	{QuantizedDType, Error, "part of a quantized weight of the wrong dtype", "parts of quantized weights have the wrong dtype",
 		"A tensor that stands for a quantized weight has a dtype that the method does not use there: its bytes mean something else.",
 		"model.layers.0.mlp.up_proj.qweight is stored as F16, want I32, as gptq stores it", "bitsandbytes 0.50, AutoGPTQ 0.7, AutoAWQ 0.2.9, compressed-tensors 0.20"},
+	{LayersAheadMissing, Note, "layers for multi-token prediction missing", "checkpoints lack layers for multi-token prediction",
+		"config.json counts layers that predict further tokens, and the checkpoint does not hold them all. transformers does not use them and leaves them out when it saves; programs that guess tokens ahead need them.",
+		"config.json promises 1 layer for multi-token prediction (num_nextn_predict_layers), the checkpoint has 0 of them", "transformers 5.23.0 modeling_deepseek_v3.py, _keys_to_ignore_on_load_unexpected"},
 }

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ const chunkSize = 128 << 10
 // A packed is a file in the archive.
 type packed struct {
 	name         string
+	first        string // of its model types
 	chunk        string // compressed
 	start, bytes int    // in the chunk's text
 	parse        func() (*Arch, error)
@@ -53,7 +55,7 @@ func readArchive(archive string) map[string]*packed {
 			chunk, body, start = body[:n], body[n:], 0
 			continue
 		}
-		f := &packed{name: words[0], chunk: chunk, start: start, bytes: n}
+		f := &packed{name: words[0], first: words[2], chunk: chunk, start: start, bytes: n}
 		start += n
 		f.parse = sync.OnceValues(func() (*Arch, error) {
 			a, err := f.read()
@@ -67,6 +69,27 @@ func readArchive(archive string) map[string]*packed {
 		}
 	}
 	return index
+}
+
+// eachBuiltin yields the text of every file.
+func eachBuiltin(yield func(f *packed, text string)) {
+	chunks := make(map[string][]*packed)
+	for modelType, f := range builtinIndex() {
+		if f.first == modelType {
+			chunks[f.chunk] = append(chunks[f.chunk], f)
+		}
+	}
+	for _, files := range chunks {
+		slices.SortFunc(files, func(a, b *packed) int { return b.start - a.start })
+		last := packed{chunk: files[0].chunk, bytes: files[0].start + files[0].bytes}
+		text, err := last.text()
+		if err != nil {
+			continue // parse says so
+		}
+		for _, f := range files {
+			yield(f, string(text[f.start:f.start+f.bytes]))
+		}
+	}
 }
 
 func (f *packed) text() ([]byte, error) {

@@ -66,6 +66,7 @@ func (x *Expectation) Compare(tensors iter.Seq[*safetensors.TensorInfo], o *Comp
 	c := &comparing{
 		Comparison: &Comparison{Report: &diag.Report{}},
 		x:          x, o: o, held: collect(tensors), orphans: make(map[*entry][]string),
+		ahead:     x.config.ahead(),
 		mayMiss:   patterns(x.model.tolerate.missing, x.class.tolerate.missing),
 		mayBeHere: patterns(x.model.tolerate.unexpected, x.class.tolerate.unexpected),
 	}
@@ -74,6 +75,7 @@ func (x *Expectation) Compare(tensors iter.Seq[*safetensors.TensorInfo], o *Comp
 	c.ties()
 	c.missing()
 	c.unexpected()
+	c.promisedAhead()
 	c.explain()
 	c.dtypes()
 	c.quantization()
@@ -94,6 +96,10 @@ type comparing struct {
 	lacking []*entry                  // missing, before causes are found
 	orphans map[*entry][]string       // missing with all that they are tied to
 	foreign []*safetensors.TensorInfo // unexpected
+
+	lists map[string]int  // how many elements each list of modules should have
+	tops  map[string]bool // outermost parts of the model
+	ahead ahead
 
 	unjudged int // tensors of weights whose quantization is not known
 }
@@ -238,6 +244,8 @@ func (c *comparing) unexpected() {
 			c.unjudged++
 		case c.m.fitting != nil && c.x.plan.quant.besides != nil && c.x.plan.quant.besides.MatchString(h.Name):
 			c.Tolerated = append(c.Tolerated, Toleration{h.Name, "a scale that the quantization keeps beside the weights"})
+		case c.isAhead(h.Name):
+			c.Tolerated = append(c.Tolerated, Toleration{h.Name, "ignored: config.json counts its layer for multi-token prediction (" + c.ahead.key + "), which transformers leaves out"})
 		case outside(h.Name):
 			c.Tolerated = append(c.Tolerated, Toleration{h.Name, "not judged: it may belong to a head that is not known"})
 		default:

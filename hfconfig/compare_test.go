@@ -2,6 +2,7 @@ package hfconfig_test
 
 import (
 	"encoding/json"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -96,12 +97,13 @@ type damage struct {
 	name    string
 	config  string // of the golden entry
 	edit    func(held map[string][]uint64)
+	weights string // golden entry whose tensors are held; config's if empty
 	dtype   safetensors.DType
 	vocab   uint64
 	codes   []diag.Code // with their counts
-	counts  []int
-	tensor  string // that the first problem names
-	cause   string // parts of the first problem's cause and fix
+	counts  []int       // less than 0: any
+	tensor  string      // that the first problem names
+	cause   string      // parts of the first problem's cause and fix
 	fix     string
 	content bool // no error
 }
@@ -153,7 +155,14 @@ var damages = []damage{
 	{name: "tied neither", config: "qwen2-tiny-tied", edit: func(h map[string][]uint64) { delete(h, "model.embed_tokens.weight") },
 		codes: []diag.Code{diag.TensorMissing}, counts: []int{2}, cause: "none of them is here"},
 	{name: "text only", config: "qwen2.5-vl-7b", edit: func(h map[string][]uint64) { remove(h, "visual.") },
-		codes: []diag.Code{diag.TensorMissing}, counts: []int{390}, cause: "all of visual is missing (390 tensors)"},
+		codes: []diag.Code{diag.TensorMissing}, counts: []int{390}, cause: "all of visual is missing (390 tensors): a copy of the language model alone", fix: "text_config"},
+	{name: "text only, named as one", config: "llava-1.5-7b-hf", edit: func(h map[string][]uint64) {
+		remove(h, "vision_tower.", "multi_modal_projector.")
+		rename(h, func(s string) string { return strings.TrimPrefix(s, "language_model.") })
+	}, codes: []diag.Code{diag.TensorMissing, diag.TensorUnexpected}, counts: []int{-1, -1}, cause: "the weights fit LlamaForCausalLM (model_type llama) with the sizes of text_config: they are a copy of that part alone", fix: "LlamaForCausalLM"},
+	{name: "model type", config: "qwen2-tiny", edit: func(h map[string][]uint64) { remove(h, "_proj.bias") },
+		codes: []diag.Code{diag.TensorMissing}, counts: []int{6}, cause: "the weights fit LlamaForCausalLM (model_type llama), all names and sizes; config.json says Qwen2ForCausalLM (model_type qwen2)", fix: `set model_type to "llama"`},
+	{name: "config of another model", config: "bert-tiny-mlm", weights: "llama-2-7b", edit: func(map[string][]uint64) {}, codes: []diag.Code{diag.TensorMissing, diag.TensorUnexpected}, counts: []int{-1, -1}, cause: "the weights are named as those of LlamaForCausalLM (model_type llama); config.json is of another model, BertForMaskedLM"},
 	{name: "layers lost", config: "llama-2-7b", edit: func(h map[string][]uint64) { remove(h, "layers.30.", "layers.31.") },
 		codes: []diag.Code{diag.TensorMissing}, counts: []int{18}, cause: "config.json promises 32 of model.layers, the checkpoint has the first 30"},
 	{name: "shard lost", config: "llama-2-7b", edit: func(h map[string][]uint64) { remove(h, "layers.3.", "layers.4.") },
@@ -204,6 +213,9 @@ func TestCompareDamage(t *testing.T) {
 			require.NoError(t, err)
 			x, err := hfconfig.Builtin().Expect(c, nil)
 			require.NoError(t, err)
+			if d.weights != "" {
+				g = readGolden(t, "testdata/golden/"+d.weights+".json.gz")
+			}
 			shapes := maps.Clone(g.Tensors)
 			d.edit(shapes)
 			if d.dtype == 0 {
@@ -224,7 +236,9 @@ func TestCompareDamage(t *testing.T) {
 			}
 			want := make(map[diag.Code]int)
 			for i, code := range d.codes {
-				want[code] = d.counts[i]
+				if want[code] = d.counts[i]; want[code] < 0 {
+					want[code] = counts[code]
+				}
 			}
 			require.Equal(t, want, counts)
 			require.Equal(t, d.content, got.Report.Err() == nil)
@@ -247,4 +261,35 @@ func TestCompareLeavesLostTensorsOut(t *testing.T) {
 	found := x.Compare(slices.Values(held), &hfconfig.CompareOptions{Lost: lost})
 	require.Empty(t, found.Missing, "the head is tied to a tensor that is only lost")
 	require.Len(t, x.Compare(slices.Values(held), nil).Missing, 3)
+}
+
+// MTP layers are counted by the config, and transformers leaves them out.
+func TestComparePromisedLayers(t *testing.T) {
+	const config = `{"model_type": "deepseek_v3", "architectures": ["DeepseekV3ForCausalLM"], "num_hidden_layers": 2, "n_routed_experts": 8,
+		"hidden_size": 64, "vocab_size": 50, "num_nextn_predict_layers": 3}`
+	x := expectText(t, config)
+	held := func(extra ...string) iter.Seq[*safetensors.TensorInfo] {
+		return func(yield func(*safetensors.TensorInfo) bool) {
+			for tensor := range x.All(hfconfig.Save) {
+				yield(&safetensors.TensorInfo{Name: tensor.Name, DType: safetensors.BF16, Shape: tensor.Shape})
+			}
+			for _, name := range extra {
+				yield(&safetensors.TensorInfo{Name: name, DType: safetensors.BF16, Shape: []uint64{64}})
+			}
+		}
+	}
+	message := func(extra ...string) string {
+		r := x.Compare(held(extra...), nil).Report
+		require.NoError(t, r.Err())
+		for _, p := range r.Problems() {
+			if p.Code == diag.LayersAheadMissing {
+				return p.Message
+			}
+		}
+		return ""
+	}
+	const one, two, three = "model.layers.2.enorm.weight", "model.layers.3.enorm.weight", "model.layers.4.enorm.weight"
+	require.Equal(t, "config.json promises 3 layers for multi-token prediction (num_nextn_predict_layers), the checkpoint has 0 of them", message())
+	require.Contains(t, message(one, two), "the checkpoint has 2 of them")
+	require.Empty(t, message(one, two, three))
 }

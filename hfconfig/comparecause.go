@@ -22,15 +22,9 @@ func (c *comparing) explain() {
 	if len(c.lacking)+len(c.foreign) == 0 {
 		return
 	}
-	all := c.wrapped()
-	if all == nil {
-		all = c.otherModel()
-	}
-	if all == nil && len(c.foreign) > 0 {
-		all = c.otherClass()
-	}
-	lists, tops := c.parts()
-	absent := c.absences(lists)
+	c.survey()
+	all := c.cause()
+	absent := c.absences()
 	for _, e := range c.lacking {
 		name := c.m.onDisk(e)
 		p := diag.New(diag.TensorMissing, "%s is missing: want %s", diag.Name(name), shapeText(e.shape))
@@ -54,13 +48,35 @@ func (c *comparing) explain() {
 	for _, h := range c.foreign {
 		r := all
 		if r == nil {
-			r = c.presence(h.Name, lists, tops)
+			r = c.presence(h.Name)
 		}
 		p := diag.New(diag.TensorUnexpected, "%s %s is not in the model that config.json describes", diag.Name(h.Name), shapeText(h.Shape))
 		p.Tensor, p.Got = h.Name, shapeText(h.Shape)
 		p.Cause, p.Fix = r.cause, r.fix
 		c.Report.Add(p)
 	}
+}
+
+// cause looks for one that explains all that is wrong.
+func (c *comparing) cause() *reason {
+	if r := c.wrapped(); r != nil {
+		return r
+	}
+	if len(c.foreign) > 0 {
+		if r := c.otherClass(); r != nil {
+			return r
+		}
+	}
+	if r := c.textAlone(); r != nil {
+		return r
+	}
+	if len(c.foreign) == 0 && c.headMissing() != nil {
+		return nil
+	}
+	if r := c.elsewhere(); r != nil {
+		return r
+	}
+	return c.otherModel()
 }
 
 // wrappers are prefixes that training code puts before every name, and how to
@@ -147,7 +163,7 @@ func (c *comparing) needed() int {
 
 // otherModel says so if nearly nothing fits.
 func (c *comparing) otherModel() *reason {
-	if c.m.fits*10 > min(len(c.held), len(c.m.entries)) {
+	if !c.strange() {
 		return nil
 	}
 	return &reason{
@@ -170,8 +186,7 @@ func (c *comparing) otherClass() *reason {
 			if l != Save && !p.distinct[l] {
 				continue
 			}
-			m := p.table(l, "", c.held).match(c.held)
-			if len(m.left) == 0 && !slices.ContainsFunc(m.entries, func(e entry) bool { return e.held == nil && !e.optional }) {
+			if p.table(l, "", c.held).match(c.held).whole(false) {
 				return &reason{
 					fmt.Sprintf("the weights are those of %s, config.json says %s", class.name, c.x.Architecture),
 					fmt.Sprintf("set architectures to [%q] in config.json", class.name),
@@ -183,7 +198,7 @@ func (c *comparing) otherClass() *reason {
 }
 
 // absences finds modules and layers that are missing as a whole.
-func (c *comparing) absences(lists map[string]int) map[*entry]*reason {
+func (c *comparing) absences() map[*entry]*reason {
 	if len(c.lacking) == 0 {
 		return nil
 	}
@@ -217,7 +232,7 @@ func (c *comparing) absences(lists map[string]int) map[*entry]*reason {
 	}
 	ofList := make(map[string]*reason) // once each: there may be very many layers
 	for list, missing := range layers {
-		ofList[list] = layersMissing(list, missing, lists[list])
+		ofList[list] = layersMissing(list, missing, c.lists[list])
 	}
 	head := c.headMissing()
 	out := make(map[*entry]*reason)
@@ -269,20 +284,22 @@ func listIndex(prefix string) (list string, i int, ok bool) {
 	return prefix[:max(dot, 0)], i, dot > 0 && err == nil
 }
 
-// parts returns how many elements each list of modules should have, and the
+// survey finds out how many elements each list of modules should have, and the
 // outermost parts of the model.
-func (c *comparing) parts() (lists map[string]int, tops map[string]bool) {
-	lists, tops = make(map[string]int), make(map[string]bool)
+func (c *comparing) survey() {
+	if c.lists != nil {
+		return
+	}
+	c.lists, c.tops = make(map[string]int), make(map[string]bool)
 	for i := range c.m.entries {
 		name := c.m.entries[i].name
-		tops[c.top(name)] = true
+		c.tops[c.top(name)] = true
 		for prefix := range prefixes(name) {
 			if list, n, ok := listIndex(prefix); ok {
-				lists[list] = max(lists[list], n+1)
+				c.lists[list] = max(c.lists[list], n+1)
 			}
 		}
 	}
-	return lists, tops
 }
 
 func layersMissing(list string, missing []int, promised int) *reason {
@@ -331,10 +348,10 @@ func (c *comparing) headMissing() *reason {
 }
 
 // presence explains one unexpected tensor.
-func (c *comparing) presence(name string, lists map[string]int, tops map[string]bool) *reason {
+func (c *comparing) presence(name string) *reason {
 	for prefix := range prefixes(name) {
 		list, i, ok := listIndex(prefix)
-		if n := lists[list]; ok && n > 0 && i >= n {
+		if n := c.lists[list]; ok && n > 0 && i >= n {
 			return &reason{
 				fmt.Sprintf("config.json has %d of %s (0 to %d): the weights belong to a deeper model, or carry layers that this class does not use", n, list, n-1),
 				"take the config.json that was saved with these weights",
@@ -342,7 +359,7 @@ func (c *comparing) presence(name string, lists map[string]int, tops map[string]
 		}
 	}
 	top := c.top(name)
-	if tops[top] {
+	if c.tops[top] {
 		return &reason{"a tensor of another version or variant of the model", "check that config.json was saved with these weights"}
 	}
 	return &reason{
