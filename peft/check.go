@@ -133,7 +133,7 @@ func (k *check) index() {
 		}
 		of := k.modules[e.module]
 		switch {
-		case e.prefix == prefixOther:
+		case e.isShared():
 			of = k.shared
 		case of == nil:
 			of = make(map[string]*entry)

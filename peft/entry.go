@@ -68,6 +68,25 @@ func parseName(info *safetensors.TensorInfo, methodPrefix string) entry {
 	return e
 }
 
+// isShared reports whether the tensor stands outside of modules, as those of all
+// layers.
+func (e *entry) isShared() bool {
+	return e.key != "" && (e.prefix == prefixOther || e.module == "" || e.module == adapterRoot)
+}
+
+// right returns the name that PEFT gives the tensor.
+func (e *entry) right() string {
+	switch {
+	case e.isShared():
+		return adapterRoot + "." + e.key
+	case e.prefix == prefixOther:
+		return e.info.Name
+	case e.key != "":
+		return modelPrefix + e.module + "." + e.key
+	}
+	return modelPrefix + e.name
+}
+
 // leaves are the last parts of names that say which parameter of a module it is,
 // and so are no adapter's name.
 var leaves = set("weight", "bias", "running_mean", "running_var", "num_batches_tracked", "module_logits", "original_module", "modules_to_save")

@@ -53,7 +53,7 @@ func (k *check) adapterNames() {
 	for _, name := range sortedKeys(counts) {
 		e := first[name]
 		p := problem(diag.AdapterNameKept, e, "%d names hold the adapter's name %s, as in %s", counts[name], diag.Name(name), diag.Name(e.info.Name))
-		p.Want, p.Got = diag.Name(modelPrefix+e.module+"."+e.key), diag.Name(e.info.Name)
+		p.Want, p.Got = diag.Name(e.right()), diag.Name(e.info.Name)
 		p.Cause = "the state_dict of the model was saved as it is, not by save_pretrained"
 		p.Fix = "rename the tensors: safeckpt rename-adapter --base DIR ADAPTER OUT"
 		if name == "default" {
@@ -71,13 +71,7 @@ func (k *check) adapterNames() {
 func (k *check) renamed() {
 	k.res.Names = nil
 	for _, e := range k.entries {
-		if e.prefix == prefixOther {
-			continue
-		}
-		right := modelPrefix + e.name
-		if e.key != "" {
-			right = modelPrefix + e.module + "." + e.key
-		}
+		right := e.right()
 		if right == e.info.Name || right+".weight" == e.info.Name { // the latter: a magnitude
 			continue
 		}

@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/safeckpt/safeckpt/safetensors"
 )
 
 // cpdir SRC DST copies a directory.
@@ -22,6 +26,23 @@ func truncate(ts *testscript.TestScript, _ bool, args []string) {
 	size, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)
 	ts.Check(os.Truncate(ts.MkAbs(args[0]), size))
+}
+
+// retensor FILE OLD NEW replaces OLD by NEW in the names of a file's tensors.
+func retensor(ts *testscript.TestScript, _ bool, args []string) {
+	name := ts.MkAbs(args[0])
+	f, err := safetensors.Open(name, &safetensors.OpenOptions{NoMap: true})
+	ts.Check(err)
+	var tensors []safetensors.TensorData
+	for _, t := range f.All() {
+		info := t.Info()
+		info.Name = strings.Replace(info.Name, args[1], args[2], 1)
+		data, err := io.ReadAll(t.Open())
+		ts.Check(err)
+		tensors = append(tensors, safetensors.TensorData{TensorInfo: info, Data: bytes.NewReader(data)})
+	}
+	ts.Check(f.Close())
+	ts.Check(safetensors.WriteFile(context.Background(), name, tensors, f.Header().Metadata, nil))
 }
 
 // status N PROGRAM ARGS runs a program that must exit with status N.

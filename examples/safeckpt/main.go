@@ -31,8 +31,9 @@ type cli struct {
 	Inspect inspectCmd `cmd:"" help:"Show the header of a safetensors file, or of all of a directory's."`
 	Expect  expectCmd  `cmd:"" help:"Show the tensors that a config.json calls for."`
 
-	MergeZero mergeZeroCmd `cmd:"" name:"merge-zero" help:"Merge DeepSpeed ZeRO shards into safetensors."`
-	MergeLoRA mergeLoRACmd `cmd:"" name:"merge-lora" help:"Merge a LoRA adapter into its base model."`
+	MergeZero     mergeZeroCmd     `cmd:"" name:"merge-zero" help:"Merge DeepSpeed ZeRO shards into safetensors."`
+	MergeLoRA     mergeLoRACmd     `cmd:"" name:"merge-lora" help:"Merge a LoRA adapter into its base model."`
+	RenameAdapter renameAdapterCmd `cmd:"" name:"rename-adapter" help:"Copy an adapter with names that fit its base."`
 
 	Runs  runsCmd  `cmd:"" help:"Look after training runs: list, rotate, keep, clean, disk, resume, save."`
 	Watch watchCmd `cmd:"" help:"Follow runs: new checkpoints verified, disk use, what the next save deletes."`

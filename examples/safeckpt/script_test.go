@@ -32,7 +32,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"cpdir": cpdir, "truncate": truncate, "status": status, "json": jsonAt,
+			"cpdir": cpdir, "truncate": truncate, "status": status, "json": jsonAt, "retensor": retensor,
 		},
 	})
 }
