@@ -32,7 +32,8 @@ type mergeBlock struct {
 
 	buf, in     lowrank.Buffer
 	tile, tile2 []float32
-	lefts, sums []float32
+	lefts       []float32
+	sums        [3][]float32
 }
 
 func newMergeBlock() *mergeBlock {
@@ -62,11 +63,11 @@ func (b *mergeBlock) read(t *mergeTarget, row, rows uint64) error {
 	}
 	if from != b.dtype {
 		var err error
-		if b.sums, err = safetensors.DecodeFloat32(b.sums[:0], from, in); err != nil {
+		if b.sums[0], err = safetensors.DecodeFloat32(b.sums[0][:0], from, in); err != nil {
 			return err
 		}
 		// Of the capacity that the block has, so nothing is allocated.
-		if _, err = safetensors.EncodeFloat32(b.data[:0], b.dtype, b.sums); err != nil {
+		if _, err = safetensors.EncodeFloat32(b.data[:0], b.dtype, b.sums[0]); err != nil {
 			return err
 		}
 	}
@@ -82,8 +83,18 @@ func (b *mergeBlock) bytes() []byte {
 
 // left returns scratch memory for the rows of a left factor.
 func (b *mergeBlock) left(n uint64) []float32 {
-	b.lefts = slices.Grow(b.lefts[:0], int(n))[:n]
-	return b.lefts
+	return grow(&b.lefts, n)
+}
+
+// scratch returns memory for rows, which read uses too; scratch2 and scratch3 return
+// other memory.
+func (b *mergeBlock) scratch(n uint64) []float32  { return grow(&b.sums[0], n) }
+func (b *mergeBlock) scratch2(n uint64) []float32 { return grow(&b.sums[1], n) }
+func (b *mergeBlock) scratch3(n uint64) []float32 { return grow(&b.sums[2], n) }
+
+func grow(v *[]float32, n uint64) []float32 {
+	*v = slices.Grow((*v)[:0], int(n))[:n]
+	return *v
 }
 
 // add adds s*p to the n elements from one on, in the way of lowrank.AddBF16.
@@ -173,6 +184,18 @@ func (r *factorReader) floats(t safetensors.Tensor) ([]float32, error) {
 	}
 	r.kept = append(r.kept, keptFactor{t, v})
 	return v, nil
+}
+
+// all returns several tensors.
+func (r *factorReader) all(tensors ...safetensors.Tensor) (out [][]float32, err error) {
+	for _, t := range tensors {
+		v, err := r.floats(t)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
 }
 
 // blocks calls fn with all blocks of a tensor, before they are edited.

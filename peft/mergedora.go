@@ -2,7 +2,6 @@ package peft
 
 import (
 	"math"
-	"slices"
 
 	"github.com/safeckpt/safeckpt/internal/lowrank"
 	"github.com/safeckpt/safeckpt/safetensors"
@@ -109,11 +108,9 @@ func (e *doraEdit) edit(f *factors, scale func(v []float32, row uint64)) func(b 
 
 // eachRow calls fn with the rows of the sum. row is that of the tensor.
 func (e *doraEdit) eachRow(b *mergeBlock, f *factors, fn func(v []float32, row uint64)) {
-	const step = 8
-	b.sums = slices.Grow(b.sums[:0], int(step*b.cols))
-	for row := uint64(0); row < b.rows; row += step {
-		n := min(step, b.rows-row)
-		v := b.sums[:n*b.cols]
+	for row := uint64(0); row < b.rows; row += eightRows {
+		n := min(eightRows, b.rows-row)
+		v := b.scratch(n * b.cols)
 		e.sum(b, f, row, n, v)
 		for i := range n {
 			fn(v[i*b.cols:][:b.cols], b.row+row+i)

@@ -33,7 +33,14 @@ type mergeTarget struct {
 type merger func(p *mergePlan, l *layer)
 
 var mergers = map[string]merger{
-	"LORA": mergeLoRA,
+	"ADALORA":          mergeAdaLoRA,
+	"IA3":              mergeIA3,
+	"LOHA":             mergeLoHa,
+	"LOKR":             mergeLoKr,
+	"LORA":             mergeLoRA,
+	"OFT":              mergeOFT,
+	"TRAINABLE_TOKENS": mergeTokens,
+	"VERA":             mergeVeRA,
 }
 
 // newMergePlan finds a place for every tensor of the adapter, or says in a

@@ -117,3 +117,14 @@ func productSeparate(dst, left, right []float32, rows, n int) {
 		}
 	}
 }
+
+// Starts reports whether term k of a product of that rank begins a new accumulator.
+func Starts(rank, k int) bool {
+	switch {
+	case rank <= chain:
+		return k == 0
+	case rank < 2*chain:
+		return k == 0 || k == (rank+1)/2
+	}
+	return k%chain == 0
+}
