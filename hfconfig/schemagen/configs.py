@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -22,11 +23,11 @@ class SubConfig:
 class ConfigSection:
     def __init__(self, cls: type[PreTrainedConfig]) -> None:
         self.cls = cls
-        self.model_type = cls.model_type
+        self.model_type = type_of(cls)
         self.used: set[str] = set()
         self.derived: dict[str, tuple[str | None, str]] = {}
         self.undeclared: set[str] = set()
-        self.subs = {k: SubConfig(s.model_type, not issubclass(s.config_class, PreTrainedConfig), s.optional, s.init_kwargs)
+        self.subs = {k: SubConfig(s.model_type if not issubclass(s.config_class, PreTrainedConfig) else type_of(s.config_class), not issubclass(s.config_class, PreTrainedConfig), s.optional, s.init_kwargs)
                      for k, s in (cls.sub_configs_defaults or {}).items()}
 
     def defaults(self) -> dict[str, Any]:
@@ -88,6 +89,14 @@ def _derived(d: tuple[str | None, str]) -> str:
     if count is None:
         return schema_text(element)
     return f"[{schema_text(element)} for i < {schema_text(count)}]"
+
+
+def type_of(cls: type[PreTrainedConfig]) -> str:
+    """The model type of a config class; of one that has none, or another's, the class's name."""
+    own = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.removesuffix("Config")).lower()
+    if not cls.model_type or cls.model_type in CONFIG_MAPPING and CONFIG_MAPPING[cls.model_type] is not cls and not issubclass(cls, CONFIG_MAPPING[cls.model_type]):
+        return own
+    return cls.model_type
 
 
 def config_class_of(model_type: str) -> type[PreTrainedConfig] | None:

@@ -1,14 +1,14 @@
 """Schema files from what was learned."""
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import pathlib
 import re
 from collections import defaultdict
 from typing import Any
 
 from . import classes
-from .configs import ConfigSection, type_names
+from .configs import ConfigSection, type_names, type_of
 from .expressions import keys_of, literal, rename, schema_text
 from .layout import Line, paths, split, write
 from .tidy import tidy
@@ -24,7 +24,7 @@ class Unit:
         tidy(res["schema"], res["default"])
         self.rows = res["schema"]["rows"]
         self.config = classes.load(self.module, self.name).config_class
-        self.model_type = self.config.model_type
+        self.model_type = type_of(self.config)
         self.params: list[str] = []
         self.is_block = False
         self.used = keys_in(self.rows)
@@ -89,6 +89,21 @@ class Emitter:
                 target = self.units[use["tag"].split(":")[2]]
                 target.is_block = True
                 target.params = sorted(set(target.params) | {k for k in use["values"] if self._reaches(target, k)})
+        for u in self.units.values():
+            if not u.is_block:  # nobody passes arguments: those that a checkpoint's class has
+                given = {k: repr(u.res["arguments"][k]) for k in u.params if k in u.res["arguments"] and k not in {f.name for f in dataclasses.fields(u.config)}}
+                for r in u.rows:
+                    r["condition"] = rename(r["condition"], given)
+                    r["loops"] = [(v, start, rename(end, given)) for v, start, end in r["loops"]]
+                    r["values"] = {k: rename(e, given) for k, e in r["values"].items()}
+
+    def _reached(self, u: Unit) -> set[str]:
+        """The keys that a unit looks up in the config it is used for."""
+        out = u.used - set(u.res["arguments"])
+        for row in u.uses():
+            _, _, name, path, _ = row["tag"].split(":")
+            out |= self._reached(self.units[name]) - set(row["values"]) if not path else {path}
+        return out
 
     def _reaches(self, u: Unit, key: str) -> bool:
         """Whether a key or argument has any say in a unit."""
@@ -118,9 +133,17 @@ class Emitter:
             for k in u.used - set(u.res["arguments"]):
                 use_key(u.config, k)
             for row in u.uses():
-                path = row["tag"].split(":")[3]
+                _, _, name, path, _ = row["tag"].split(":")
                 if path:
                     use_key(u.config, path)
+                owner = u.config
+                for part in path.split(".") if path else ():
+                    owner = owner and self._sub_class(owner, part)
+                if owner is not None and owner is not self.units[name].config:  # a block of another type for this config
+                    for k in self._reached(self.units[name]) - set(row["values"]):
+                        use_key(owner, k)
+                    for k, (count, e) in self.units[name].res["schema"]["derived"].items():
+                        self._derived(owner, section, k, count, e)
             s = section(u.config)
             s.undeclared |= {k for k in u.res["undeclared"] if "." not in k}
             for k, (count, e) in u.res["schema"]["derived"].items():

@@ -124,10 +124,11 @@ def _generate(res: Result, draws: list[dict], seconds: float, started: float, ma
                 continue
             draws.append(draw)
             seen_draws.append(flat)
-            seen = s.try_trace(flat)
-            if seen is not None and (d := differences(schema, seen)):
-                wrong.append(seen)
-                bad = d
+            for keys in (flat, s.as_written(draw["written"], flat)) if len(draws) % 2 else (flat,):
+                seen = s.try_trace(keys)
+                if seen is not None and (d := differences(schema, seen)):
+                    wrong.append(seen)
+                    bad = d
         if not wrong or spent() > seconds * 1.5:
             break
         samples += wrong  # a failed proof becomes data; the next one is drawn afresh

@@ -131,12 +131,22 @@ def overrides(config: PreTrainedConfig, like: PreTrainedConfig) -> dict[str, Any
     return out
 
 
-def place_of(config: PreTrainedConfig, root: PreTrainedConfig) -> tuple[str, dict[str, Any]] | None:
+def reassigned(config: PreTrainedConfig, path: str, flat: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a sub-config that its parent's constructor gave other values than the draw did."""
+    out = {}
+    for k, v in vars(config).items():
+        given = flat.get(f"{path}.{k}" if path else k)
+        if given is not None and isinstance(v, (int, str)) and isinstance(given, (int, str)) and plain(v) != given:
+            out[k] = v
+    return out
+
+
+def place_of(config: PreTrainedConfig, root: PreTrainedConfig, flat: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """Where in root a sub-model's config comes from, and what was changed in it."""
     places = configs_within(root)
     for path, c in places:
         if c is config:
-            return path, {}
+            return path, reassigned(config, path, flat) if path else {}
     best = None
     for path, c in places:
         if type(c) is type(config):
@@ -241,8 +251,8 @@ def _dims(t: torch.Tensor) -> tuple[dict[str, Any], dict[str, str | None]]:
 class Observer:
     """Takes one built model apart."""
 
-    def __init__(self, model: PreTrainedModel, root: PreTrainedConfig, may_use: Callable[[str], bool], exact: bool = False) -> None:
-        self.model, self.root, self.may_use, self.exact = model, root, may_use, exact
+    def __init__(self, model: PreTrainedModel, root: PreTrainedConfig, may_use: Callable[[str], bool], exact: bool = False, flat: dict[str, Any] | None = None) -> None:
+        self.model, self.root, self.may_use, self.exact, self.flat = model, root, may_use, exact, flat or {}
         self.items: list[Item] = []
         self.modules = dict(model.named_modules(remove_duplicate=False))
 
@@ -335,7 +345,7 @@ class Observer:
                 values[name] = v
             else:
                 return None
-        place = place_of(config, self.root) if config is not None else None
+        place = place_of(config, self.root, self.flat) if config is not None else None
         if place is None:
             return None
         values.update(place[1])

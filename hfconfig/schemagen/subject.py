@@ -135,7 +135,7 @@ class Subject:
                 with shapes.RecordShapes():
                     model = self.cls(config, **{k: wrap(v, k) for k, v in arguments.items()})
                 Recorder.on = False
-                seen = observe.Observer(model, config, self.may_use).run()
+                seen = observe.Observer(model, config, self.may_use, flat=flat).run()
         finally:
             Recorder.on = False
         self._learn_from(config)
@@ -250,6 +250,11 @@ class Subject:
         except Exception as e:
             self.errors[f"{type(e).__name__}: {str(e)[:160]}"] += 1
             return None
+
+    def as_written(self, written: dict, flat: Flat) -> Flat:
+        """A draw as its config.json tells it: the config class has settled some keys, others are left out."""
+        values = _values(written)
+        return {k: (values[k] if k in values else flat[k] if k in self.arguments or k not in self.declared else self.declared[k]) for k in flat}
 
     def repair(self, flat: Flat, r: random.Random) -> Traced | None:
         seen = self.last or self.try_trace(self.default)
