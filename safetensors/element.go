@@ -62,12 +62,11 @@ func Float64s(v Values) iter.Seq2[[]float64, error] {
 	return floatBlocks(v, decodeFloat64)
 }
 
-// blockElements is how many elements are read at a time: few enough for the
-// block and its floats to stay in the processor's cache. Blocks of every dtype
-// are whole bytes.
+// blockElements is how many elements are read at a time: few enough for them to
+// stay in the processor's cache. Blocks of every dtype are whole bytes.
 const blockElements = 16 << 10
 
-func appendFloats[T float32 | float64](dst []T, v Values, decode func(dst []T, d DType, src []byte)) ([]T, error) {
+func appendFloats[T float32 | float64](dst []T, v Values, decode decoderOf[T]) ([]T, error) {
 	info, n, err := floatInfo(v)
 	if err != nil {
 		return dst, err
@@ -77,30 +76,32 @@ func appendFloats[T float32 | float64](dst []T, v Values, decode func(dst []T, d
 	}
 	start := len(dst)
 	out := slices.Grow(dst, int(n))[:start+int(n)]
-	rest := out[start:]
-	err = readBlocks(v.reader(), info.DType, n, func(count int, src []byte) bool {
-		decode(rest[:count], info.DType, src)
-		rest = rest[count:]
-		return true
-	})
-	if err != nil {
-		return dst, err
+	r := floatReader[T]{r: v.reader(), dtype: info.DType, decode: decode}
+	for block := range slices.Chunk(out[start:], blockElements) {
+		if err := r.read(block); err != nil {
+			return dst, err
+		}
 	}
 	return out, nil
 }
 
-func floatBlocks[T float32 | float64](v Values, decode func(dst []T, d DType, src []byte)) iter.Seq2[[]T, error] {
+func floatBlocks[T float32 | float64](v Values, decode decoderOf[T]) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		info, n, err := floatInfo(v)
-		if err == nil {
-			block := make([]T, min(n, blockElements))
-			err = readBlocks(v.reader(), info.DType, n, func(count int, src []byte) bool {
-				decode(block[:count], info.DType, src)
-				return yield(block[:count], nil)
-			})
-		}
 		if err != nil {
 			yield(nil, err)
+			return
+		}
+		r := floatReader[T]{r: v.reader(), dtype: info.DType, decode: decode}
+		for block := make([]T, min(n, blockElements)); n > 0; n -= uint64(len(block)) {
+			block = block[:min(n, blockElements)]
+			if err := r.read(block); err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(block, nil) {
+				return
+			}
 		}
 	}
 }
@@ -118,25 +119,31 @@ func floatInfo(v Values) (info TensorInfo, n uint64, err error) {
 	return info, n, nil
 }
 
-// readBlocks reads n floats of dtype d from r and calls fn with blocks of them
-// until it returns false.
-func readBlocks(r io.Reader, d DType, n uint64, fn func(count int, src []byte) bool) error {
-	bits := uint64(d.Bits())
-	if d == C64 {
-		bits = 32
+// A decoderOf decodes len(dst) floats. src may be the end of dst's own memory:
+// elements must be read in order, each before it is written.
+type decoderOf[T float32 | float64] func(dst []T, d DType, src []byte)
+
+// A floatReader reads floats of one dtype.
+type floatReader[T float32 | float64] struct {
+	r      io.Reader
+	dtype  DType
+	decode decoderOf[T]
+	buf    []byte // where elements are larger than T
+}
+
+// read fills dst. The bytes are read into the end of dst, where they lie in the
+// processor's cache when they are decoded from there to the start.
+func (f *floatReader[T]) read(dst []T) error {
+	src, size := rawBytes(dst), (len(dst)*f.dtype.floatBits()+7)/8
+	if size > len(src) {
+		f.buf = slices.Grow(f.buf[:0], size)[:size]
+		src = f.buf
 	}
-	buf := make([]byte, (min(n, blockElements)*bits+7)/8)
-	for n > 0 {
-		count := min(n, blockElements)
-		block := buf[:(count*bits+7)/8]
-		if _, err := io.ReadFull(r, block); err != nil {
-			return err
-		}
-		if !fn(int(count), block) {
-			return nil
-		}
-		n -= count
+	src = src[len(src)-size:]
+	if _, err := io.ReadFull(f.r, src); err != nil {
+		return err
 	}
+	f.decode(dst, f.dtype, src)
 	return nil
 }
 

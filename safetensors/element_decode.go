@@ -17,10 +17,7 @@ func DecodeFloat32(dst []float32, d DType, src []byte) ([]float32, error) {
 	if !d.IsFloat() {
 		return dst, fmt.Errorf("%w: %s is no float type", ErrDType, d)
 	}
-	bits := d.Bits()
-	if d == C64 {
-		bits = 32
-	}
+	bits := d.floatBits()
 	n := len(src) / bits * 8 // without overflow on 32 bits
 	n += len(src) % bits * 8 / bits
 	start := len(dst)
@@ -29,7 +26,15 @@ func DecodeFloat32(dst []float32, d DType, src []byte) ([]float32, error) {
 	return dst, nil
 }
 
-// decodeFloat32 decodes len(dst) floats of dtype d. src starts on a byte.
+// floatBits returns the bits of one float: for C64, one of the two of an element.
+func (d DType) floatBits() int {
+	if d == C64 {
+		return 32
+	}
+	return d.Bits()
+}
+
+// decodeFloat32 is a decoderOf[float32].
 func decodeFloat32(dst []float32, d DType, src []byte) {
 	switch d {
 	case F32, C64:
@@ -71,10 +76,7 @@ func decodeFloat64(dst []float64, d DType, src []byte) {
 		}
 		return
 	}
-	bits := d.Bits()
-	if d == C64 {
-		bits = 32
-	}
+	bits := d.floatBits()
 	// In pieces of a fixed size, so that the floats in between need no memory.
 	var piece [512]float32
 	for len(dst) > 0 {
@@ -87,24 +89,37 @@ func decodeFloat64(dst []float64, d DType, src []byte) {
 	}
 }
 
-// decodeBF16 takes four elements out of each word that it reads.
 func decodeBF16(dst []float32, src []byte) {
-	for len(dst) >= 4 && len(src) >= 8 {
-		w := binary.LittleEndian.Uint64(src)
-		dst[0] = math.Float32frombits(uint32(w) << 16)
-		dst[1] = math.Float32frombits(uint32(w) & 0xffff0000)
-		dst[2] = math.Float32frombits(uint32(w>>32) << 16)
-		dst[3] = math.Float32frombits(uint32(w>>32) & 0xffff0000)
-		dst, src = dst[4:], src[8:]
+	n := widenBF16(dst, src)
+	shiftBF16(dst[n:], src[2*n:])
+}
+
+// shiftBF16 takes eight elements at a time, to spend the processor's time on them
+// and not on the loop.
+func shiftBF16(dst []float32, src []byte) {
+	for len(dst) >= 8 && len(src) >= 16 {
+		d, s := (*[8]float32)(dst), (*[16]byte)(src)
+		v := binary.LittleEndian.Uint64(s[:8])
+		w := binary.LittleEndian.Uint64(s[8:])
+		d[0] = math.Float32frombits(uint32(v) << 16)
+		d[1] = math.Float32frombits(uint32(v) & 0xffff0000)
+		d[2] = math.Float32frombits(uint32(v>>32) << 16)
+		d[3] = math.Float32frombits(uint32(v>>32) & 0xffff0000)
+		d[4] = math.Float32frombits(uint32(w) << 16)
+		d[5] = math.Float32frombits(uint32(w) & 0xffff0000)
+		d[6] = math.Float32frombits(uint32(w>>32) << 16)
+		d[7] = math.Float32frombits(uint32(w>>32) & 0xffff0000)
+		dst, src = dst[8:], src[16:]
 	}
 	for i := range dst {
 		dst[i] = BFloat16(binary.LittleEndian.Uint16(src[2*i:])).Float32()
 	}
 }
 
-// f16Values holds the value of every F16: 256 KiB, made when first needed. A
-// look-up is three times as fast as shifting and correcting for subnormals,
-// infinities and NaN.
+// f16Values holds the value of every F16: 256 KiB, made when first needed, for
+// processors that do not convert them. A look-up is faster than shifting and
+// correcting for subnormals, infinities and NaN, however many bits are shifted at
+// a time.
 var f16Values = sync.OnceValue(func() *[1 << 16]float32 {
 	values := new([1 << 16]float32)
 	for i := range values {
@@ -114,14 +129,27 @@ var f16Values = sync.OnceValue(func() *[1 << 16]float32 {
 })
 
 func decodeF16(dst []float32, src []byte) {
+	if n := widenF16(dst, src); n < len(dst) {
+		lookUpF16(dst[n:], src[2*n:])
+	}
+}
+
+// lookUpF16 takes eight elements at a time, as shiftBF16 does.
+func lookUpF16(dst []float32, src []byte) {
 	values := f16Values()
-	for len(dst) >= 4 && len(src) >= 8 {
-		w := binary.LittleEndian.Uint64(src)
-		dst[0] = values[uint16(w)]
-		dst[1] = values[uint16(w>>16)]
-		dst[2] = values[uint16(w>>32)]
-		dst[3] = values[uint16(w>>48)]
-		dst, src = dst[4:], src[8:]
+	for len(dst) >= 8 && len(src) >= 16 {
+		d, s := (*[8]float32)(dst), (*[16]byte)(src)
+		v := binary.LittleEndian.Uint64(s[:8])
+		w := binary.LittleEndian.Uint64(s[8:])
+		d[0] = values[uint16(v)]
+		d[1] = values[uint16(v>>16)]
+		d[2] = values[uint16(v>>32)]
+		d[3] = values[uint16(v>>48)]
+		d[4] = values[uint16(w)]
+		d[5] = values[uint16(w>>16)]
+		d[6] = values[uint16(w>>32)]
+		d[7] = values[uint16(w>>48)]
+		dst, src = dst[8:], src[16:]
 	}
 	for i := range dst {
 		dst[i] = values[binary.LittleEndian.Uint16(src[2*i:])]
@@ -129,8 +157,7 @@ func decodeF16(dst []float32, src []byte) {
 }
 
 func decodeBytes(dst []float32, src []byte, values *minifloatTable) {
-	src = src[:len(dst)]
-	for i, c := range src {
+	for i, c := range src[:len(dst)] {
 		dst[i] = values[c]
 	}
 }

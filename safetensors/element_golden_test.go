@@ -171,6 +171,41 @@ func TestEncodeGolden(t *testing.T) {
 	}
 }
 
+// TestWidenAlike holds the processor's own conversion against ours, bit by bit.
+func TestWidenAlike(t *testing.T) {
+	for _, tt := range []struct {
+		name                     string
+		ours, processor, decoder func(dst []float32, src []byte)
+	}{
+		{"F16", lookUpF16, func(dst []float32, src []byte) { widenF16(dst, src) }, decodeF16},
+		{"BF16", shiftBF16, func(dst []float32, src []byte) { widenBF16(dst, src) }, decodeBF16},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			src := append(allCodes(F16), 1, 2, 3, 4, 5, 6)
+			n := len(src) / 2
+			want, got := make([]float32, n), make([]float32, n)
+			tt.ours(want, src)
+			tt.processor(got, src)
+			if got[1] == 0 {
+				t.Skip("this processor does not convert them")
+			}
+			require.Equal(t, []float32{0, 0, 0}, got[n-3:], "what is left over is not touched")
+			tt.decoder(got, src)
+			for i := range want {
+				require.Equal(t, math.Float32bits(want[i]), math.Float32bits(got[i]), "%#04x", i)
+			}
+			// Few elements, and a source that ends where dst does.
+			for _, k := range []int{0, 1, 7, 8, 9, 17} {
+				memory := make([]float32, k)
+				tail := rawBytes(memory)[2*k:]
+				copy(tail, src[2*0x3c00:])
+				tt.decoder(memory, tail)
+				require.Equal(t, want[0x3c00:0x3c00+k], memory, k)
+			}
+		})
+	}
+}
+
 func TestEncodeRoundTrip(t *testing.T) {
 	for _, d := range append([]DType{F32, F64, C64}, goldenTypes...) {
 		values := []float32{1, 2, 4, 0.5, 0.25, 1, 2, 4}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -81,6 +82,52 @@ func requireElements[T safetensors.Element](t *testing.T, tensor safetensors.Ten
 	again, err := safetensors.AppendElements(slices.Clip(want), tensor)
 	require.NoError(t, err)
 	require.Equal(t, want, again[:len(want)], "what was there stays")
+}
+
+// TestLongTensors reads several blocks: they are decoded in the memory that they
+// are read into.
+func TestLongTensors(t *testing.T) {
+	const n = 3*16<<10 + 40
+	order := rand.New(rand.NewPCG(3, 4))
+	for _, d := range dtypes() {
+		if !d.IsFloat() {
+			continue
+		}
+		data := make([]byte, n*d.Bits()/8)
+		for i := range data {
+			data[i] = byte(order.Uint32())
+		}
+		want, err := safetensors.DecodeFloat32(nil, d, data)
+		require.NoError(t, err)
+		tensor := openMemory(t, d, []uint64{n}, data)
+		got, err := safetensors.AppendFloat32([]float32{1}, tensor)
+		require.NoError(t, err)
+		requireSameFloats(t, want, got[1:], d)
+		got = got[:0]
+		for block, err := range safetensors.Float32s(tensor) {
+			require.NoError(t, err)
+			got = append(got, block...)
+		}
+		requireSameFloats(t, want, got, d)
+		wide, err := safetensors.AppendFloat64(nil, tensor)
+		require.NoError(t, err)
+		got = got[:0]
+		for _, f := range wide {
+			got = append(got, float32(f))
+		}
+		requireSameFloats(t, want, got, d)
+	}
+}
+
+// requireSameFloats takes all NaNs for the same.
+func requireSameFloats(t *testing.T, want, got []float32, d safetensors.DType) {
+	t.Helper()
+	require.Len(t, got, len(want), d)
+	for i, f := range want {
+		if got[i] != f && (f == f || got[i] == got[i]) {
+			require.Equal(t, f, got[i], "%s, element %d", d, i)
+		}
+	}
 }
 
 func TestFloatsWantAFloatType(t *testing.T) {
