@@ -2,6 +2,7 @@ package hfconfig
 
 import (
 	"regexp"
+	"slices"
 
 	"github.com/safeckpt/safeckpt/safetensors"
 )
@@ -21,9 +22,8 @@ type quantization struct {
 	// modules says that the method takes modules in memory only: experts that are one
 	// tensor there stay, though transformers 4 had a module for each.
 	modules bool
-	// exempt reports whether the module of this name stays as it is. It is asked by
-	// the name in memory and by those on disk, since lists are older than layouts.
-	exempt func(path string) bool
+	// exempt reports whether a module stays as it is.
+	exempt func(m *linearMap) bool
 	// besides matches names that may be there besides; nil: none.
 	besides *regexp.Regexp
 	// tails says that the output embeddings, tied weights and the last module stay
@@ -32,11 +32,14 @@ type quantization struct {
 	clock *clock
 }
 
-// A linearMap is one nn.Linear, or Conv1D.
+// A linearMap is one nn.Linear, or Conv1D, or what holds all experts of a layer.
 type linearMap struct {
-	path    string // in memory; on disk where no module in memory is this one
+	names   []string // in memory if it is a module there, and on disk: lists in configs may be older than layouts
 	out, in uint64
 }
+
+// called reports whether f holds for one of the module's names.
+func (m *linearMap) called(f func(name string) bool) bool { return slices.ContainsFunc(m.names, f) }
 
 // An expertStack is the weight of all experts of a layer: [experts, a, b].
 type expertStack struct{ experts, a, b uint64 }
@@ -80,7 +83,7 @@ func newQuantization(c *Config) (*quantization, error) {
 	}
 	q.method, q.clock = method, at.clock
 	if q.exempt == nil {
-		q.exempt = func(string) bool { return false }
+		q.exempt = func(*linearMap) bool { return false }
 	}
 	return q, nil
 }

@@ -46,26 +46,26 @@ func compressedTensors(s settings) (*quantization, error) {
 	if err != nil {
 		return nil, err
 	}
-	find := func(path string) *scheme {
+	if len(schemes) == 0 {
+		return &quantization{}, nil
+	}
+	find := func(m *linearMap) *scheme {
 		var best *scheme
 		how := 0
 		for _, x := range schemes {
-			if n := x.targets.match(path); n > how {
+			if n := x.targets.match(m); n > how {
 				best, how = x, n
 			}
 		}
 		return best
 	}
 	q := &quantization{}
-	q.exempt = func(path string) bool {
-		if skip.match(path) > 0 {
-			return true
-		}
-		x := find(path)
-		return x == nil || x.weights == nil
+	q.exempt = func(m *linearMap) bool {
+		x := find(m)
+		return x == nil || skip.match(m) > 0
 	}
 	q.linear = func(m *linearMap) []stored {
-		if x := cmp.Or(find(m.path), schemes[0]); x.weights != nil { // exempt is asked by other names too
+		if x := cmp.Or(find(m), schemes[0]); x.weights != nil { // of what is exempt, too: it may be quantized nevertheless
 			return x.stored(m)
 		}
 		return nil
@@ -105,11 +105,11 @@ func (s settings) targets(key string, list []string) (*targets, error) {
 
 // match returns how narrowly a linear map is meant: 3 by name, 2 by a regular
 // expression, 1 as one of all, 0 not at all.
-func (t *targets) match(path string) int {
+func (t *targets) match(m *linearMap) int {
 	switch {
-	case t.names[path]:
+	case m.called(func(name string) bool { return t.names[name] }):
 		return 3
-	case t.regexps.match(path):
+	case m.called(t.regexps.match):
 		return 2
 	case t.linear:
 		return 1

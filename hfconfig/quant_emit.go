@@ -75,33 +75,38 @@ func (q *quantized) of(r *row, f *frame, path []byte, shape []uint64) (w weight,
 			return w, false // too large to count, which measure says
 		}
 	}
-	names := [layoutCount]string{}
-	for l := range Layout(layoutCount) {
-		if r.layouts.has(l) {
-			names[l] = string(appendName(nil, r.names[l], f))
-		}
-	}
-	memory := names[Native]
-	if memory == "" {
-		memory = string(path)
-	}
+	m := &linearMap{names: r.allNames(f)}
 	w = weight{path: path, shape: shape, plain: ".weight"}
 	switch {
 	case q.linear == nil && (r.kind == Linear || r.kind == Conv1D):
 		return w, false
 	case r.kind == Linear:
-		w.parts = q.linear(&linearMap{memory, shape[0], shape[1]})
+		m.out, m.in = shape[0], shape[1]
+		w.parts = q.linear(m)
 	case r.kind == Conv1D && q.conv1d:
-		w.parts = q.linear(&linearMap{memory, shape[1], shape[0]})
-	case r.kind == Param && q.stack != nil && len(shape) == 3 && isStack(memory):
+		m.out, m.in = shape[1], shape[0]
+		w.parts = q.linear(m)
+	case r.kind == Param && q.stack != nil && len(shape) == 3 && isStack(m.names[0]):
 		w.parts, w.plain = q.stack(&expertStack{shape[0], shape[1], shape[2]}), ""
 	}
 	if w.parts == nil {
 		return w, false
 	}
-	w.either = q.modules && names[Native] == ""
-	w.rule = !w.either && !q.spared[memory] && !slices.ContainsFunc(names[:], func(s string) bool { return s != "" && q.exempt(s) })
+	w.either = q.modules && !r.layouts.has(Native)
+	w.rule = !w.either && !q.spared[m.names[0]] && !q.exempt(m)
 	return w, true
+}
+
+// allNames returns the row's names that differ, the one in memory first.
+func (r *row) allNames(f *frame) []string {
+	var names []string
+	for _, l := range [...]Layout{Native, Save, Hub} {
+		same := l != Native && r.layouts.has(Native) && r.native.has(l) || l == Hub && r.layouts.has(Save) && r.saved.has(l)
+		if r.layouts.has(l) && !same {
+			names = append(names, string(appendName(nil, r.names[l], f)))
+		}
+	}
+	return names
 }
 
 // isStack reports whether a parameter holds the weights of all experts of a layer.

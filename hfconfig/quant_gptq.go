@@ -1,6 +1,8 @@
 package hfconfig
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/safeckpt/safeckpt/safetensors"
@@ -29,19 +31,19 @@ func gptq(s settings) (*quantization, error) {
 	head := s.flag("lm_head")
 	ordered := s.flag("desc_act")
 	q := &quantization{conv1d: true}
-	q.exempt = func(path string) bool {
+	q.exempt = func(m *linearMap) bool {
 		switch {
-		case !inList(path):
-			return !head || !strings.HasSuffix(path, "lm_head")
-		case len(only) > 0 && !matchAnySuffix(only, path):
+		case !m.called(inList):
+			return !head || !m.called(func(name string) bool { return strings.HasSuffix(name, "lm_head") })
+		case len(only) > 0 && !m.called(func(name string) bool { return hasEnd(name, only) }):
 			return true
 		}
-		_, skip := rules.find(path)
+		_, skip := rules.find(m)
 		return skip
 	}
 	q.linear = func(m *linearMap) []stored {
 		p := p
-		if other, _ := rules.find(m.path); other != nil {
+		if other, _ := rules.find(m); other != nil {
 			p = *other
 		}
 		groups := p.groups(m.in)
@@ -100,9 +102,10 @@ func (s settings) inBlock() ([]string, error) {
 	return out, nil
 }
 
-func matchAnySuffix(ends []string, path string) bool {
+// hasEnd reports whether a name ends with one of those modules.
+func hasEnd(name string, ends []string) bool {
 	for _, end := range ends {
-		if path == end || strings.HasSuffix(path, "."+end) {
+		if name == end || strings.HasSuffix(name, "."+end) {
 			return true
 		}
 	}
@@ -121,7 +124,7 @@ func (s settings) dynamic(usual packing) (dynamicRules, error) {
 		return nil, s.bad("dynamic", "fewer rules")
 	}
 	var out dynamicRules
-	for pattern, v := range object {
+	for _, pattern := range slices.Sorted(maps.Keys(object)) {
 		text, skip := strings.CutPrefix(pattern, "-:")
 		x, err := s.regexp("dynamic", strings.TrimPrefix(text, "+:"))
 		if err != nil {
@@ -129,7 +132,7 @@ func (s settings) dynamic(usual packing) (dynamicRules, error) {
 		}
 		var p *packing
 		if !skip {
-			inner, _ := v.(map[string]any)
+			inner, _ := object[pattern].(map[string]any)
 			merged := map[string]any{"bits": int64(usual.bits)}
 			for _, key := range []string{"bits", "group_size"} {
 				merged[key] = s.object[key]
@@ -152,9 +155,9 @@ func (s settings) dynamic(usual packing) (dynamicRules, error) {
 }
 
 // find returns how a module is packed; skip: not at all.
-func (r dynamicRules) find(path string) (p *packing, skip bool) {
+func (r dynamicRules) find(m *linearMap) (p *packing, skip bool) {
 	for _, rule := range r {
-		if rule.pattern.match(path) {
+		if m.called(rule.pattern.match) {
 			if rule.packing == nil {
 				return nil, true
 			}
@@ -176,10 +179,7 @@ func autoRound(s settings) (*quantization, error) {
 }
 
 func (s settings) without(keys ...string) settings {
-	object := make(map[string]any, len(s.object))
-	for k, v := range s.object {
-		object[k] = v
-	}
+	object := maps.Clone(s.object)
 	for _, k := range keys {
 		delete(object, k)
 	}

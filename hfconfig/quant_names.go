@@ -22,7 +22,7 @@ func (q *quantization) skipping(s settings, key string) error {
 	if err != nil {
 		return err
 	}
-	q.exempt = p.match
+	q.exempt = func(m *linearMap) bool { return m.called(p.match) }
 	return nil
 }
 

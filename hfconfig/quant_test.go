@@ -3,6 +3,7 @@ package hfconfig_test
 import (
 	"compress/gzip"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -276,11 +277,42 @@ func TestQuantizationSettings(t *testing.T) {
 		`{"quant_method": "compressed-tensors", "format": "marlin-24", "config_groups": {"g": {"targets": ["Linear"], "weights": {}}}}`: false,
 		`{"quant_method": "hqq"}`: false,
 		`{}`:                      false,
+		`{"quant_method": "compressed-tensors", "config_groups": {}}`: false,
 	} {
 		c, err := hfconfig.Parse([]byte(`{"model_type": "llama", "compression_config": ` + quantization + `}`))
 		require.NoError(t, err)
 		x, err := hfconfig.Builtin().Expect(c, nil)
 		require.NoError(t, err)
 		require.Equal(t, want, x.QuantizationKnown, quantization)
+	}
+}
+
+// Lists name modules as they are in memory or as they were on disk.
+func TestQuantizedByAnyName(t *testing.T) {
+	const arch = `model m
+class C as base
+  model.tower | save tower: for i < 2: layers.{i}: q, k linear [64, 64]
+`
+	const group = `"config_groups": {"a": {"targets": ["re:tower.*q$"], "format": "int-quantized", "weights": {}}, "b": {"targets": ["re:model.tower.*k"], "format": "naive-quantized", "weights": {"type": "float"}}}`
+	for quantization, want := range map[string][]string{
+		`"compressed-tensors", "ignore": ["tower.layers.0.q"], ` + group:                       {"k", "qk"},
+		`"compressed-tensors", ` + group:                                                       {"qk", "qk"},
+		`"fp8", "modules_to_not_convert": ["tower.layers.1", "q"]`:                             {"k", ""},
+		`"fp8", "modules_to_not_convert": ["model.tower.layers.(0|3)", "er.layers"]`:           {"", "qk"},
+		`"gptq", "modules_in_block_to_quantize": [["k"]], "dynamic": {"-:tower.layers.1": {}}`: {"k", ""},
+	} {
+		x, err := expect(t, arch, `{"model_type": "m", "quantization_config": {"quant_method": `+quantization+`}}`)
+		require.NoError(t, err)
+		got := []string{"", ""}
+		tensors := x.Tensors(hfconfig.Save)
+		for i := range got {
+			for _, name := range []string{"q", "k"} {
+				path := fmt.Sprintf("tower.layers.%d.%s", i, name)
+				if _, plain := tensors[path+".weight_scale_inv"]; plain || tensors[path+".weight_scale"] != nil || tensors[path+".qweight"] != nil {
+					got[i] += name
+				}
+			}
+		}
+		require.Equal(t, want, got, quantization)
 	}
 }
