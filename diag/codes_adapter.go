@@ -28,6 +28,7 @@ const (
 	AdapterModuleMissing Code = "A026"
 	AdapterTensorMissing Code = "A027"
 	AdapterUneven        Code = "A028"
+	AdapterExperts       Code = "A029"
 
 	AdapterShape      Code = "A030"
 	AdapterRank       Code = "A031"
@@ -107,6 +108,9 @@ var adapterCodes = []Info{
 		"A tensor that belongs to the adapter by its config is not in the file.", "model.layers.1.self_attn.v_proj.lora_B.weight is missing: want [16,8]", "peft 0.21.2 peft_model.py, missing adapter keys"},
 	{AdapterUneven, Warning, "layers differ", "layers differ from the others",
 		"Without a base: a layer lacks modules that the other layers of the adapter have.", "", ""},
+	{AdapterExperts, Warning, "adapter on single experts", "adapters are on single experts",
+		"The adapter was trained on each expert's own layers, which transformers joins since version 5. PEFT converts such an adapter as it loads, but not one that lacks a part (an error where gate or up is targeted alone), not for every model type, and not what it has besides the experts.",
+		"the adapter is on gate_proj of experts and not on up_proj, which are one parameter of the base: PEFT refuses it", "peft 0.21.2 utils/transformers_weight_conversion.py"},
 
 	{AdapterShape, Error, "tensor of the wrong shape", "tensors of the adapter have the wrong shape",
 		"The shape is not the one that config and base lead to. PEFT raises an error (size mismatch).", "", "torch nn.Module.load_state_dict"},

@@ -78,6 +78,7 @@ func (k *check) layered() {
 		k.targets()
 	}
 	k.parameters()
+	k.experts()
 	k.sharedTensors()
 	k.savedModules()
 	k.tokenRows()
@@ -291,9 +292,10 @@ func (k *check) module(m module, name, entry string) {
 }
 
 // mayLack reports whether a targeted module may have no tensors of its own: the
-// adapter of a tied output embedding is that of the input embedding.
+// adapter of a tied output embedding is that of the input embedding, and single
+// experts on disk may be one parameter in memory, which is no target.
 func (k *check) mayLack(m *module) bool {
-	return k.c.TieWeights && outputEmbeddings[lastPart(m.path)]
+	return k.c.TieWeights && outputEmbeddings[lastPart(m.path)] || k.base != nil && !k.base.certain && isExpert(m.path) && !k.hasExperts()
 }
 
 // part holds the tensors of one layer against what the method wants. name is what

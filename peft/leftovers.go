@@ -231,13 +231,8 @@ func (k *check) leftoverOfMethod(e *entry) {
 var optionOf = map[string]string{"lora_magnitude_vector": "use_dora"}
 
 func (k *check) isTargetParameter(path string) bool {
-	for _, e := range k.c.TargetParameters {
-		parent := e[:max(strings.LastIndexByte(e, '.'), 0)]
-		if parent == "" || path == parent || strings.HasSuffix(path, "."+parent) {
-			return true
-		}
-	}
-	return false
+	_, _, ok := k.parameterOf(path)
+	return ok
 }
 
 // notInBase reports a module that the base does not have. Where the base's

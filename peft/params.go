@@ -82,18 +82,26 @@ func (k *check) parametersOfFile() {
 		if _, targeted := k.match.target(outer); targeted {
 			continue
 		}
-		for _, entry := range k.c.TargetParameters {
-			parent, leaf := "", entry
-			if i := strings.LastIndexByte(entry, '.'); i >= 0 {
-				parent, leaf = entry[:i], entry[i+1:]
-			}
-			if parent != "" && outer != parent && !strings.HasSuffix(outer, "."+parent) {
-				continue
-			}
+		if entry, leaf, ok := k.parameterOf(outer); ok {
 			k.parameterOfFile(path, outer+"."+leaf, entry)
-			break
 		}
 	}
+}
+
+// parameterOf returns the entry of target_parameters that speaks for a parameter
+// of the module, and the parameter's name: one that names the module, else one
+// that names none.
+func (k *check) parameterOf(module string) (entry, leaf string, ok bool) {
+	for _, e := range k.c.TargetParameters {
+		i := strings.LastIndexByte(e, '.')
+		switch {
+		case i < 0 && !ok:
+			entry, leaf, ok = e, e, true
+		case i >= 0 && (module == e[:i] || strings.HasSuffix(module, "."+e[:i])):
+			return e, e[i+1:], true
+		}
+	}
+	return entry, leaf, ok
 }
 
 func (k *check) parameterOfFile(path, name, entry string) {

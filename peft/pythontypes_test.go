@@ -201,7 +201,7 @@ func (s *savedAdapter) breaks(t *testing.T, r *rand.Rand) {
 	unknown := func(name, tensor string) bool { // of copies, and of values that the config does not give
 		return strings.Contains(tensor, "delora_w_norm.") || s.Type == "RANDLORA" && name == "lost" && (strings.HasSuffix(tensor, "randlora_A") || strings.HasSuffix(tensor, "randlora_B")) ||
 			s.Type == "WAVEFT" && name == "longer" && s.a.Config.options["proportional_parameters"] == 1 ||
-			name == "lost" && (strings.HasSuffix(tensor, ".base_layer.weight") || strings.Contains(tensor, ".original_module.") || strings.HasSuffix(tensor, "lm_head.trainable_tokens_delta")) ||
+			name == "lost" && (strings.HasSuffix(tensor, ".base_layer.weight") || strings.Contains(tensor, ".original_module.") || strings.Contains(tensor, ".modules_to_save.") || strings.HasSuffix(tensor, "lm_head.trainable_tokens_delta")) ||
 			name == "integers" && strings.HasSuffix(tensor, "indices")
 	}
 	for name, change := range map[string]func(all []safetensors.TensorInfo, i int) []safetensors.TensorInfo{
