@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/safeckpt/safeckpt/checkpoint"
+	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/internal/atomicfile"
 )
 
@@ -161,7 +162,7 @@ func (k *keeper) copy(src, target string) (err error) {
 	}
 	parent := filepath.Dir(target)
 	if free, err := freeBytes(parent); err == nil && free < k.total && !k.o.HardLink {
-		return fmt.Errorf("%s: %d bytes free, %d wanted", parent, free, k.total)
+		return fmt.Errorf("%s: %w: the copy takes %s, %s are free; nothing was written", parent, diag.DiskFull, diag.Size(uint64(k.total)), diag.Size(uint64(free)))
 	}
 	temp := filepath.Join(parent, trashPrefix+"keep-"+rand.Text())
 	defer func() {

@@ -5,11 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/safeckpt/safeckpt/checkpoint"
+	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/internal/atomicfile"
+	"github.com/safeckpt/safeckpt/safetensors"
 )
 
 // A Leftover is what a save or a deletion that was killed has left behind.
@@ -93,6 +96,29 @@ func (c *Checkpoint) halfDeleted() *Leftover {
 		return nil
 	}
 	return &Leftover{c.Path, c.Bytes, later(c.ModTime, c.written), "half-deleted or hardly begun: neither weights nor trainer_state.json", info}
+}
+
+var shardFile = regexp.MustCompile(`-\d+-of-(\d+)\.safetensors$`)
+
+// orphans returns the shards that another save has left in a checkpoint that is
+// whole without them. One that says to be of as many as the index has may be of
+// this model, lost from the index: it stays.
+func (c *Checkpoint) orphans(m *safetensors.Model) (found []Leftover) {
+	if m == nil || !c.Complete || c.Symlink {
+		return nil
+	}
+	for _, p := range m.Report().Problems() {
+		of := shardFile.FindStringSubmatch(p.File)
+		if p.Code != diag.ShardStray || p.Severity == diag.Note || of == nil ||
+			slices.ContainsFunc(m.Files(), func(s safetensors.Shard) bool { return strings.HasSuffix(s.Name, "-of-"+of[1]+".safetensors") }) {
+			continue
+		}
+		path := filepath.Join(c.Path, filepath.FromSlash(p.File))
+		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
+			found = append(found, Leftover{path, info.Size(), info.ModTime(), "shard of another save, which " + diag.Name(m.Name()) + " does not name", info})
+		}
+	}
+	return found
 }
 
 func later(a, b time.Time) time.Time {

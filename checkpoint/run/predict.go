@@ -23,6 +23,8 @@ type Prediction struct {
 	Protected []string
 	// DeletedAtEnd names those that go when training ends.
 	DeletedAtEnd []string
+	// Forecast says whether the saves to come find room.
+	Forecast Forecast
 	// Report warns of what will surprise.
 	Report *diag.Report
 }
@@ -56,8 +58,9 @@ func (r *Run) base() string {
 // PredictSave says what the next save deletes and warns of the traps of the
 // Trainer's rotation, before they close.
 func (r *Run) PredictSave() *Prediction {
-	p := &Prediction{Next: -1, Report: &diag.Report{}}
+	p := &Prediction{Next: -1, Forecast: r.Forecast(), Report: &diag.Report{}}
 	r.warn(p)
+	r.warnDisk(p)
 	if r.Policy == nil {
 		return p
 	}

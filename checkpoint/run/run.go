@@ -43,6 +43,8 @@ type Run struct {
 	// BestPath is best_model_checkpoint as the newest trainer_state.json has it,
 	// "" if there is none.
 	BestPath string
+	// Free is how many bytes this user may still write there; -1 if not known.
+	Free int64
 
 	dirs []Dir // what the Trainer's rotation sees
 	log  *history
@@ -95,7 +97,10 @@ func Open(ctx context.Context, dir string, o *Options) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{Dir: dir, Policy: o.Policy}
+	r := &Run{Dir: dir, Policy: o.Policy, Free: -1}
+	if free, err := freeBytes(dir); err == nil {
+		r.Free = free
+	}
 	for _, e := range entries {
 		name := e.Name()
 		path := filepath.Join(dir, name)
@@ -189,7 +194,7 @@ func (c *Checkpoint) look(ctx context.Context, d *dirReader, args *argsCache) []
 	if half := c.halfDeleted(); half != nil {
 		leftovers = append(leftovers, *half)
 	}
-	return leftovers
+	return append(leftovers, c.orphans(ck.Model())...)
 }
 
 // walk counts bytes and finds leftovers.

@@ -67,7 +67,7 @@ func (w *Watcher) Look(ctx context.Context) ([]Event, []Status, error) {
 	}
 	var events []Event
 	var all []Status
-	there := make(map[string]bool)
+	there, warned := make(map[string]bool), make(map[string]bool)
 	for _, dir := range dirs {
 		r, err := Open(ctx, dir, nil)
 		if err != nil {
@@ -86,8 +86,8 @@ func (w *Watcher) Look(ctx context.Context) ([]Event, []Status, error) {
 		}
 		s := Status{Run: r, Prediction: r.PredictSave()}
 		for _, p := range s.Prediction.Report.Problems() {
-			if key := dir + "\x00" + string(p.Code) + p.Message; !w.warned[key] {
-				w.warned[key] = true
+			key := dir + "\x00" + string(p.Code) + p.File // a message has sizes that change
+			if warned[key] = true; !w.warned[key] {
 				events = append(events, Event{Run: dir, Problem: &p})
 			}
 		}
@@ -101,6 +101,7 @@ func (w *Watcher) Look(ctx context.Context) ([]Event, []Status, error) {
 	if err := ctx.Err(); err != nil {
 		return events, all, err
 	}
+	w.warned = warned
 	for path := range w.verified {
 		if !there[path] {
 			delete(w.verified, path)
@@ -166,6 +167,12 @@ func WriteOpenMetrics(w io.Writer, all []Status) error {
 	})
 	family("safeckpt_allocated_bytes", "Bytes that the run takes of the disk.", func(s Status) (float64, bool) { return float64(s.Usage.Allocated), true })
 	family("safeckpt_free_bytes", "Bytes free where the run lies.", func(s Status) (float64, bool) { return float64(s.Usage.Free), s.Usage.Free >= 0 })
+	family("safeckpt_next_save_bytes", "Bytes that the next save takes, as the newest whole checkpoint does.", func(s Status) (float64, bool) {
+		return float64(s.Prediction.Forecast.Save), s.Prediction.Forecast.Save > 0
+	})
+	family("safeckpt_full_in_seconds", "Seconds until a save finds no room, at the pace so far; absent if all fit.", func(s Status) (float64, bool) {
+		return s.Prediction.Forecast.FullIn.Seconds(), s.Prediction.Forecast.FullIn > 0
+	})
 	family("safeckpt_next_deleted", "Directories that the next save deletes.", func(s Status) (float64, bool) { return float64(len(s.Prediction.Deleted)), s.Prediction.Known })
 	family("safeckpt_warnings", "Warnings and errors about the run.", func(s Status) (float64, bool) {
 		return float64(s.Prediction.Report.Count(diag.Warning) + s.Prediction.Report.Count(diag.Error)), true
