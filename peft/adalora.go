@@ -6,6 +6,7 @@ import "strings"
 // keeps as many ranks as rank_pattern says for each module; it may keep none.
 var adalora = method{
 	prefix: "lora_",
+	idle:   []string{"lora_E"},
 	takes:  []kind{linear, conv1d, conv},
 	rank:   number{field: "init_r", absent: 12},
 	read:   readAdaLoRA,

@@ -11,6 +11,7 @@ import (
 // for the attention of the topmost layers.
 var adaptionPrompt = method{
 	prefix:  "adaption_",
+	idle:    []string{"adaption_gate"},
 	takes:   []kind{other},
 	options: map[string]int{"adapter_len": 0, "adapter_layers": 0},
 	targets: topmost,

@@ -4,6 +4,7 @@ package peft
 // weight, given by its first column.
 var c3a = method{
 	prefix: "c3a_",
+	idle:   []string{"c3a_kernel"},
 	takes:  []kind{linear},
 	rank:   number{field: "block_size", absent: 256, least: 1, pattern: "block_size_pattern", form: dottedForm},
 	wants: func(l *layer) []want {

@@ -398,7 +398,7 @@ func TestCheckValuesPartly(t *testing.T) {
 	}
 	require.Equal(t, []string{modelPrefix + "a.lora_B.weight", modelPrefix + "c.lora_embedding_B"}, got)
 
-	r, err = CheckValues(t.Context(), &Config{Type: "LOHA"}, f.All())
+	r, err = CheckValues(t.Context(), &Config{Type: "LN_TUNING"}, f.All())
 	require.NoError(t, err)
 	require.Empty(t, r.Problems())
 }

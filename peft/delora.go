@@ -6,6 +6,7 @@ import "strings"
 // normalized, one strength, and the norms of the base's columns.
 var delora = method{
 	prefix: "delora_",
+	idle:   []string{"delora_B"},
 	takes:  []kind{linear},
 	// modules_to_save may wrap the norms: it goes by the ends of names.
 	extra: func(_ *Config, key string) bool { return strings.HasPrefix(key, "delora_w_norm.") },

@@ -5,6 +5,7 @@ package peft
 // so.
 var gralora = method{
 	prefix:  "gralora_",
+	idle:    []string{"gralora_B"},
 	takes:   []kind{linear, conv1d},
 	rank:    number{field: "r", absent: 32, least: 1},
 	alpha:   number{field: "alpha", absent: 64},

@@ -5,6 +5,7 @@ package peft
 // look at rank_pattern.
 var hira = method{
 	prefix: "hira_",
+	idle:   []string{"hira_B", "hira_embedding_A"},
 	takes:  []kind{linear, conv1d, conv, embedding},
 	rank:   number{field: "r", absent: 32, least: 1},
 	wants: func(l *layer) []want {

@@ -5,6 +5,7 @@ package peft
 // so.
 var loha = method{
 	prefix:  "hada_",
+	idle:    []string{"hada_w2_b"},
 	takes:   []kind{linear, conv},
 	rank:    number{field: "r", absent: 8, least: 1, pattern: "rank_pattern"},
 	alpha:   number{field: "alpha", absent: 8, pattern: "alpha_pattern"},

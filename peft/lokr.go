@@ -4,6 +4,7 @@ package peft
 // matrices, of which each may be a product of rank r.
 var lokr = method{
 	prefix:  "lokr_",
+	idle:    []string{"lokr_w1", "lokr_w1_a", "lokr_w2", "lokr_w2_b"},
 	takes:   []kind{linear, conv},
 	rank:    number{field: "r", absent: 8, least: 1, pattern: "rank_pattern"},
 	alpha:   number{field: "alpha", absent: 8, pattern: "alpha_pattern"},

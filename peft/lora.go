@@ -8,6 +8,7 @@ import (
 // lora follows peft 0.21.2 tuners/lora/layer.py and dora.py.
 var lora = method{
 	prefix: "lora_",
+	idle:   []string{"lora_B.weight", "lora_embedding_B"},
 	takes:  []kind{linear, conv1d, conv, embedding, attention, parameter},
 	rank:   number{field: "r", absent: 8, least: 1, pattern: "rank_pattern"},
 	alpha:  number{field: "lora_alpha", absent: 8, pattern: "alpha_pattern"},

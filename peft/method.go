@@ -29,6 +29,9 @@ type method struct {
 	prompt func(c *Config) []want
 	// targets finds the modules where target_modules does not; it may be nil.
 	targets func(k *check)
+	// idle are the tensors of a module that are zero before training, so that the
+	// module changes nothing.
+	idle []string
 	// extra says of a tensor of the method that wants does not name whether it may
 	// be there nevertheless. It may be nil.
 	extra func(c *Config, key string) bool

@@ -4,6 +4,7 @@ package peft
 // repeated over the input; init_weights chooses between three forms of it.
 var miss = method{
 	prefix:  "miss_",
+	idle:    []string{"miss_block"},
 	takes:   []kind{linear},
 	rank:    number{field: "r", absent: 64, least: 1},
 	options: map[string]int{"mini_r": 1},

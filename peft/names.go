@@ -10,6 +10,8 @@ import (
 	"github.com/safeckpt/safeckpt/diag"
 )
 
+const renameFix = "rename the tensors: safeckpt rename-adapter --base DIR ADAPTER OUT"
+
 // prefixes reports names that do not begin with base_model.model.
 func (k *check) prefixes() {
 	what := map[prefixState]struct{ got, cause string }{
@@ -33,7 +35,7 @@ func (k *check) prefixes() {
 		p := problem(diag.AdapterNames, e, "%d of %d names %s: PEFT finds none of them and changes nothing", n, len(k.entries), what[state].got)
 		p.Want, p.Got = diag.Name(modelPrefix+e.name), diag.Name(e.info.Name)
 		p.Cause = what[state].cause + "; PEFT warns of missing keys and goes on with an adapter without effect"
-		p.Fix = "rename the tensors: safeckpt rename-adapter --base DIR ADAPTER OUT"
+		p.Fix = renameFix
 		k.res.Report.Add(p)
 	}
 }
@@ -55,7 +57,7 @@ func (k *check) adapterNames() {
 		p := problem(diag.AdapterNameKept, e, "%d names hold the adapter's name %s, as in %s", counts[name], diag.Name(name), diag.Name(e.info.Name))
 		p.Want, p.Got = diag.Name(e.right()), diag.Name(e.info.Name)
 		p.Cause = "the state_dict of the model was saved as it is, not by save_pretrained"
-		p.Fix = "rename the tensors: safeckpt rename-adapter --base DIR ADAPTER OUT"
+		p.Fix = renameFix
 		if name == "default" {
 			p.Severity = diag.Note
 			p.Cause += "; PEFT loads it under the same name only"
@@ -241,7 +243,7 @@ func (k *check) rename(rules []Rename, hits, total int) {
 	p := problem(diag.AdapterNames, e, "%d of %d modules of the adapter exist in the base; %s", hits, total, describe(rules))
 	p.Want, p.Got = diag.Name(modelPrefix+e.name), diag.Name(e.info.Name)
 	p.Cause = "the adapter was trained with another version of transformers, or on the same model inside another class; PEFT finds none of these tensors and changes nothing"
-	p.Fix = "rename the tensors: safeckpt rename-adapter --base DIR ADAPTER OUT"
+	p.Fix = renameFix
 	if rules[0].From == "" && !strings.Contains(rules[0].To, ".") && k.c.TaskType == "FEATURE_EXTRACTION" {
 		p.Severity = diag.Warning
 	}

@@ -4,6 +4,7 @@ package peft
 // of which the upper triangles are stored.
 var oft = method{
 	prefix:  "oft_",
+	idle:    []string{"oft_R.weight", "oft_embedding_R.weight"},
 	takes:   []kind{linear, conv, embedding},
 	rank:    number{field: "r"},
 	options: map[string]int{"oft_block_size": 32, "block_share": 0},

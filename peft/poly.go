@@ -4,6 +4,7 @@ package peft
 // mixes for each task and each slice of the features.
 var poly = method{
 	prefix:  "poly_",
+	idle:    []string{"poly_lora_B"},
 	takes:   []kind{linear},
 	rank:    number{field: "r", absent: 8, least: 1},
 	options: map[string]int{"n_tasks": 1, "n_skills": 4, "n_splits": 1},

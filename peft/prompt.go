@@ -25,7 +25,9 @@ func (k *check) prompt() {
 			of[e.name] = e
 		}
 	}
-	have, complete := k.hold(&module{}, k.method.prompt(k.c), of, 0, "")
+	wants := k.method.prompt(k.c)
+	k.promptNames(wants, of)
+	have, complete := k.hold(&module{}, wants, of, 0, "")
 	k.res.Modules = []ModuleResult{{Path: "prompt_encoder", Tensors: have, Complete: complete}}
 	if complete {
 		k.res.Complete = 1
@@ -34,6 +36,27 @@ func (k *check) prompt() {
 	k.leftovers()
 	k.promptWidth()
 	k.baseName()
+}
+
+// promptNames finds tensors that have their right name after others.
+func (k *check) promptNames(wants []want, of map[string]*entry) {
+	for _, w := range wants {
+		for _, e := range k.entries {
+			if of[w.key] != nil || lastPart(e.name) != w.key {
+				continue
+			}
+			of[w.key] = e
+			if k.res.Names == nil {
+				k.res.Names = make(map[string]string)
+			}
+			k.res.Names[e.info.Name] = w.key
+			p := problem(diag.AdapterNames, e, "%s has names before its own: PEFT looks for %s", diag.Name(e.info.Name), w.key)
+			p.Want, p.Got = w.key, diag.Name(e.info.Name)
+			p.Cause = "a conversion added the prefix of adapters that go onto modules; PEFT fails with a KeyError"
+			p.Fix = renameFix
+			k.res.Report.Add(p)
+		}
+	}
 }
 
 // keyLayers are the last parts of the names that models give to the layer which

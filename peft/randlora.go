@@ -6,6 +6,7 @@ import "slices"
 // rows of random matrices that all modules share; each module may hold a copy.
 var randlora = method{
 	prefix:  "randlora_",
+	idle:    []string{"randlora_lambda"},
 	takes:   []kind{linear, conv1d},
 	rank:    number{field: "r", absent: 32, least: 1},
 	options: map[string]int{"save_projection": 1},

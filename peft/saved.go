@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/safeckpt/safeckpt/diag"
@@ -16,8 +17,8 @@ func (k *check) savedModules() {
 			names[e.name] = e
 		}
 	}
-	for _, saved := range k.c.ModulesToSave {
-		if saved == "" {
+	for i, saved := range k.c.ModulesToSave {
+		if saved == "" || slices.Contains(k.c.ModulesToSave[:i], saved) { // PEFT repeats the head of a task
 			continue
 		}
 		found := k.base != nil && k.savedOfBase(saved, names)
@@ -103,12 +104,8 @@ func (k *check) wholeTensor(e *entry, name string, shape []uint64) {
 var automatic = set("classifier", "score", "qa_outputs")
 
 func (k *check) notSaved(saved string) {
-	if automatic[saved] {
-		for _, other := range k.c.ModulesToSave { // one of the two is the head
-			if automatic[other] && other != saved {
-				return
-			}
-		}
+	if automatic[saved] && k.headSaved() {
+		return // one of them is the head
 	}
 	if k.base != nil && !k.base.partial {
 		p := diag.New(diag.AdapterTargetUnused, "modules_to_save names %s, which the base does not have", diag.Name(saved))
@@ -121,5 +118,17 @@ func (k *check) notSaved(saved string) {
 	p.Want, p.Got = "the weights of "+diag.Name(saved), "none"
 	p.Cause = "the module was trained whole, and its weights were not saved or have been removed; PEFT fails with a KeyError"
 	p.Fix = "save the adapter again, or take the entry out of modules_to_save if the module was not trained"
+	if last := lastPart(saved); k.base == nil && !inputEmbeddings[last] && !outputEmbeddings[last] {
+		p.Severity = diag.Warning
+		p.Cause += ", unless the base has no such module"
+	}
 	k.res.Report.Add(p)
+}
+
+// headSaved reports whether the file has one of the heads that PEFT adds to
+// modules_to_save for a task.
+func (k *check) headSaved() bool {
+	return slices.ContainsFunc(k.entries, func(e *entry) bool {
+		return e.key == "" && slices.ContainsFunc(strings.Split(e.name, "."), func(part string) bool { return automatic[part] })
+	})
 }

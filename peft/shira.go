@@ -4,6 +4,7 @@ package peft
 // many as a LoRA of rank r would have, and where they are.
 var shira = method{
 	prefix: "shira_",
+	idle:   []string{"shira_weight"},
 	takes:  []kind{linear},
 	rank:   number{field: "r", absent: 32, least: 1},
 	wants: func(l *layer) []want {

@@ -5,57 +5,61 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
+	"strings"
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
-// CheckValues reads the factors of a LoRA adapter and says where they are zero,
-// so that modules, or the whole adapter, change nothing. NaN and infinities are
-// for others to find, as in any file. It reads from each tensor up to the first
-// element that is not zero. Other types than LoRA give an empty report. The
-// error is one of reading, or that of ctx.
+// CheckValues reads the tensors of an adapter that are zero before training, such
+// as lora_B, and says where they still are, so that modules, or the whole adapter,
+// change nothing. NaN and infinities are for others to find, as in any file. It
+// reads from each tensor up to the first element that is not zero. Of types that
+// have no such tensors the report is empty. The error is one of reading, or that of
+// ctx.
 func CheckValues(ctx context.Context, c *Config, tensors iter.Seq2[string, safetensors.Tensor]) (*diag.Report, error) {
 	r := &diag.Report{}
-	if c.Type != "LORA" {
+	m := methods[c.Type]
+	if m == nil || len(m.idle) == 0 {
 		return r, nil
 	}
-	total := 0
-	var zeros []*entry
+	modules := make(map[string]bool)
+	zeros := make(map[string]*entry) // by module
 	for _, t := range tensors {
 		info := t.Info()
-		e := parseName(&info, lora.prefix)
-		if e.key != "lora_B.weight" && e.key != "lora_embedding_B" || !isFloat(info.DType) || isEmpty(&info) {
+		e := parseName(&info, m.prefix)
+		if !slices.Contains(m.idle, e.key) || !isFloat(info.DType) || isEmpty(&info) {
 			continue
 		}
-		total++
+		modules[e.module] = true
 		zero, err := allZero(ctx, t)
 		if err != nil {
 			return r, fmt.Errorf("peft: %s: %w", diag.Name(info.Name), err)
 		}
 		if zero {
-			zeros = append(zeros, &e)
+			zeros[e.module] = &e
 		}
 	}
-	switch {
-	case len(zeros) == 0:
-	case len(zeros) == total:
-		p := problem(diag.AdapterZero, nil, "%d of %d lora_B are all zero: the adapter equals the base", total, total)
+	what := strings.TrimSuffix(m.idle[0], ".weight")
+	if len(zeros) > 0 && len(zeros) == len(modules) {
+		p := problem(diag.AdapterZero, nil, "%d of %d %s are all zero: the adapter equals the base", len(zeros), len(modules), what)
 		p.Want, p.Got = "trained values", "zeros"
-		p.Cause = "lora_B starts at zero: no step was taken (no parameter needed gradients, or the save came first), or the weights were lost and made anew"
+		p.Cause = what + " starts at zero: no step was taken (no parameter needed gradients, or the save came first), or the weights were lost and made anew"
 		if c.DoRA {
-			p.Message = fmt.Sprintf("%d of %d lora_B are all zero: only the magnitudes of DoRA can change anything", total, total)
+			p.Message = fmt.Sprintf("%d of %d %s are all zero: only the magnitudes of DoRA can change anything", len(zeros), len(modules), what)
 		}
 		p.Fix = "look for a loss that moves and for trainable parameters in the training log, and save again after training"
 		r.Add(p)
-	default:
-		for _, e := range zeros {
-			p := problem(diag.AdapterPartlyZero, e, "%s is all zero (so are %d of %d lora_B): %s is not changed", diag.Name(e.info.Name), len(zeros), total, diag.Name(e.module))
-			p.Want, p.Got = "trained values", "zeros"
-			p.Cause = "the module took no part in training (frozen, or never reached), or its weights were lost and made anew"
-			p.Fix = "take it out of target_modules if that was meant; else train again"
-			r.Add(p)
-		}
+		return r, nil
+	}
+	for _, module := range sortedKeys(zeros) {
+		e := zeros[module]
+		p := problem(diag.AdapterPartlyZero, e, "%s is all zero (so are %d of %d %s): %s is not changed", diag.Name(e.info.Name), len(zeros), len(modules), what, diag.Name(module))
+		p.Want, p.Got = "trained values", "zeros"
+		p.Cause = "the module took no part in training (frozen, or never reached), or its weights were lost and made anew"
+		p.Fix = "take it out of target_modules if that was meant; else train again"
+		r.Add(p)
 	}
 	return r, nil
 }

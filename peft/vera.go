@@ -4,6 +4,7 @@ package peft
 // matrices that all modules share and that are as wide as the widest of them.
 var vera = method{
 	prefix:  "vera_",
+	idle:    []string{"vera_lambda_b"},
 	takes:   []kind{linear, conv1d},
 	rank:    number{field: "r", absent: 256, least: 1},
 	options: map[string]int{"save_projection": 1},

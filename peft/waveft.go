@@ -4,6 +4,7 @@ package peft
 // each module, or a part of them in proportion to its size.
 var waveFT = method{
 	prefix:  "waveft_",
+	idle:    []string{"waveft_spectrum"},
 	takes:   []kind{linear, conv1d},
 	rank:    number{field: "n_frequency", absent: 2592, least: 1, pattern: "n_frequency_pattern"},
 	options: map[string]int{"proportional_parameters": 0},
