@@ -8,7 +8,7 @@
 //   - [github.com/safeckpt/safeckpt/hfconfig] knows which tensors a model must
 //     have, from its config.json.
 //   - [github.com/safeckpt/safeckpt/peft] knows the same of an adapter, from its
-//     adapter_config.json, and whether it fits its base.
+//     adapter_config.json, whether it fits its base, and merges it into it.
 //   - [github.com/safeckpt/safeckpt/checkpoint] takes a whole directory: what it is,
 //     whether it is whole and right, how training can resume from it.
 //   - [github.com/safeckpt/safeckpt/checkpoint/run] takes a training run: its

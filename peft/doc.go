@@ -14,6 +14,10 @@
 //	fmt.Println(r.Summary())
 //	err = r.Report.Err()
 //
+// [Merge] writes the model that PEFT's merge_and_unload makes of the two:
+//
+//	stats, err := peft.Merge(ctx, "base", "adapter", "merged", nil)
+//
 // Without a base, config and file are held against each other. Matching follows
 // peft 0.21.2, for lists as for Python's regular expressions.
 //

@@ -17,11 +17,13 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the program as a shell would: testdata/script/*.txtar. $REAL
 // is the directory of checkpoints that transformers wrote, $SAMPLE the embedded
-// sample's.
+// sample's, $PEFT that of adapters and their bases.
 func TestScripts(t *testing.T) {
 	real, err := filepath.Abs("../../testdata/checkpoints")
 	require.NoError(t, err)
 	sample, err := filepath.Abs("sample")
+	require.NoError(t, err)
+	adapters, err := filepath.Abs("../../peft/testdata")
 	require.NoError(t, err)
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
@@ -29,6 +31,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REAL", real)
 			e.Setenv("SAMPLE", sample)
+			e.Setenv("PEFT", adapters)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
