@@ -161,7 +161,7 @@ func (v *validation) openBase() (*peft.Base, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	if dir != v.o.Base {
+	if base.Directory = dir; dir != v.o.Base {
 		base.Name = v.o.Base // a name, not a directory's path
 	}
 	return base, nil

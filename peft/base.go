@@ -15,6 +15,9 @@ type Base struct {
 	// Name is what the base is called, to be compared with the config's
 	// base_model_name_or_path; "" if that is not known.
 	Name string
+	// Directory is where it was found, "" if it was in none. What a directory is
+	// called says less than a name, but often the same.
+	Directory string
 	// ModelType is the model_type of its config.json, "" if unknown.
 	ModelType string
 

@@ -187,6 +187,33 @@ func TestExplained(t *testing.T) {
 	}
 }
 
+func TestBaseName(t *testing.T) {
+	a := readAdapter(t, "faults", "wrong_base_name")
+	for _, tt := range []struct {
+		name, dir string
+		want      string
+	}{
+		{"Qwen/Qwen2-7B", "/any", "warning"},
+		{"", "/cache/hub/models--Qwen--Qwen2-7B/snapshots/0123", "warning"},
+		{"", "/models/qwen2", "note"},
+		{"", "/models/" + lastPath(a.Config.BaseModelName), ""},
+		{"elsewhere/" + lastPath(a.Config.BaseModelName), "/any", ""},
+	} {
+		base := *configBase(t, "qwen2")
+		base.Name, base.Directory = tt.name, tt.dir
+		found := Check(a, &base).Report.Problems()
+		if tt.want == "" {
+			require.Empty(t, found, "%v", tt)
+			continue
+		}
+		require.Len(t, found, 1, "%v", tt)
+		require.Equal(t, diag.AdapterBaseName, found[0].Code)
+		require.Equal(t, tt.want, found[0].Severity.String(), "%v", tt)
+	}
+}
+
+func lastPath(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
+
 func TestSummary(t *testing.T) {
 	a := readAdapter(t, "faults", "missing_module")
 	r := Check(a, configBase(t, "qwen2"))

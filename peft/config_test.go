@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/safetensors"
 )
 
 func TestParseConfig(t *testing.T) {
@@ -175,7 +176,13 @@ func FuzzConfig(f *testing.F) {
 			f.Add(readFile(f, kind, name, "adapter_config.json"))
 		}
 	}
-	tensors := readTensors(f, "fixtures", "qwen2_r8")
+	tensors := make(map[string][]safetensors.TensorInfo) // by type
+	for _, name := range directories(f, "fixtures") {
+		if c := readAdapter(f, "fixtures", name).Config; readExpected(f, "fixtures", name).Base == "qwen2" && tensors[c.Type] == nil {
+			tensors[c.Type] = readTensors(f, "fixtures", name)
+		}
+	}
+	require.Greater(f, len(tensors), 15)
 	disk, config := diskBase(f, "qwen2"), configBase(f, "qwen2")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := ParseConfig(data)
@@ -184,7 +191,7 @@ func FuzzConfig(f *testing.F) {
 			return
 		}
 		for _, base := range []*Base{nil, disk, config} {
-			r := Check(&Adapter{c, tensors}, base)
+			r := Check(&Adapter{c, tensors[c.Type]}, base)
 			require.LessOrEqual(t, r.Complete, len(r.Modules))
 			for _, p := range r.Report.Problems() {
 				require.NotEmpty(t, p.Message)

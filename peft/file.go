@@ -75,7 +75,8 @@ func isInteger(e *entry) bool {
 		return strings.HasSuffix(e.name, "indices")
 	}
 	last := lastPart(e.name)
-	return e.prefix != prefixNone && (!leaves[last] || last == "num_batches_tracked") || e.info.DType == safetensors.BOOL
+	trained := leaves[last] && last != "num_batches_tracked" || last == "trainable_tokens_delta"
+	return e.prefix != prefixNone && !trained || e.info.DType == safetensors.BOOL
 }
 
 func (k *check) notHeld() {

@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -216,15 +217,33 @@ func (k *check) baseName() {
 		k.res.Report.Add(p)
 		return
 	}
-	if k.base == nil || k.base.Name == "" || last(k.base.Name) == last(name) {
+	if k.base == nil {
 		return
 	}
-	p := diag.New(diag.AdapterBaseName, "the adapter was trained on %s, the base is %s", diag.Name(name), diag.Name(k.base.Name))
-	p.File = ConfigFile
-	p.Want, p.Got = diag.Name(name), diag.Name(k.base.Name)
+	given, severity := cmp.Or(k.base.Name, cachedName(k.base.Directory)), diag.Warning
+	if given == "" {
+		given, severity = k.base.Directory, diag.Note
+	}
+	if given == "" || last(given) == last(name) {
+		return
+	}
+	p := diag.New(diag.AdapterBaseName, "the adapter was trained on %s, the base is %s", diag.Name(name), diag.Name(given))
+	p.File, p.Severity = ConfigFile, severity
+	p.Want, p.Got = diag.Name(name), diag.Name(given)
 	p.Cause = "another model of the same sizes fits too; PEFT does not compare the names"
 	p.Fix = "use " + diag.Name(name) + ", unless the two are the same weights"
 	k.res.Report.Add(p)
+}
+
+// cachedName returns the name of a model in the Hugging Face cache by the path of
+// its snapshot, "" for other paths.
+func cachedName(dir string) string {
+	for part := range strings.SplitSeq(strings.ReplaceAll(dir, `\`, "/"), "/") {
+		if name, ok := strings.CutPrefix(part, "models--"); ok {
+			return strings.ReplaceAll(name, "--", "/")
+		}
+	}
+	return ""
 }
 
 // isPath reports whether a name is a local folder and no model of the hub.
