@@ -14,7 +14,9 @@
 //	fmt.Println(r.Summary())
 //	err = r.Report.Err()
 //
-// [Merge] writes the model that PEFT's merge_and_unload makes of the two:
+// The tensors of the types that [Checked] lists are held against their config, those
+// of others only listed. [RenameAdapter] writes a copy of an adapter whose names fit
+// the base. [Merge] writes the model that PEFT's merge_and_unload makes of the two:
 //
 //	stats, err := peft.Merge(ctx, "base", "adapter", "merged", nil)
 //
