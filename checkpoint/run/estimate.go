@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/safeckpt/safeckpt/checkpoint"
+	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/hfconfig"
 )
 
@@ -62,6 +63,9 @@ func EstimateConfig(config []byte, o *EstimateOptions) (*Estimate, error) {
 	x, err := hfconfig.Builtin().Expect(c, nil)
 	if err != nil {
 		return nil, err
+	}
+	if x.Quantization != "" {
+		return nil, fmt.Errorf("the model is quantized (%s), and trained otherwise: want the config.json that it was quantized from", diag.Name(x.Quantization))
 	}
 	b, err := bytesOf(o.DType, c.DType())
 	if err != nil {

@@ -3,6 +3,7 @@ package run
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -86,6 +87,8 @@ func TestPlanOfSaves(t *testing.T) {
 
 	_, err = EstimateConfig([]byte(qwen25VL7B), &EstimateOptions{Optimizer: "muon"})
 	require.ErrorContains(t, err, "muon")
+	_, err = EstimateConfig([]byte(strings.Replace(qwen25VL7B, "{", `{"quantization_config": {"quant_method": "awq"},`, 1)), nil)
+	require.ErrorContains(t, err, "the config.json that it was quantized from")
 	_, err = EstimateConfig([]byte(qwen25VL7B), &EstimateOptions{Engine: "zero9"})
 	require.ErrorContains(t, err, "zero9")
 	_, err = EstimateConfig([]byte(qwen25VL7B), &EstimateOptions{LoRARank: 8, LoRATargets: []string{"nothing"}})
