@@ -22,6 +22,7 @@ type check struct {
 	used       map[*entry]bool              // accounted for
 	mayBeEmpty map[*entry]bool
 	foreign    *bool             // see strangers
+	onExperts  *bool             // see hasExperts
 	unsure     bool              // some names could not be held against the base
 	layers     map[layerID]bool  // that the file holds something for
 	absent     map[string]string // by stack: the layers that it holds nothing for, in words

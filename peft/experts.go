@@ -16,12 +16,14 @@ var expertPath = regexp.MustCompile(`\.experts\.\d+\.`)
 func isExpert(path string) bool { return expertPath.MatchString(path) }
 
 func (k *check) hasExperts() bool {
-	for path := range k.modules {
-		if isExpert(path) {
-			return true
+	if k.onExperts == nil {
+		found := false
+		for path := range k.modules {
+			found = found || isExpert(path)
 		}
+		k.onExperts = &found
 	}
-	return false
+	return *k.onExperts
 }
 
 // A joining is how the layers of an expert become parameters of all experts.

@@ -43,10 +43,10 @@ type Result struct {
 
 // A ModuleResult is one targeted module.
 type ModuleResult struct {
-	Path     string // in memory, without base_model.model.
-	Target   string // the entry of the config that selects it
-	Rank     int
-	Alpha    float64 // lora_alpha
+	Path     string  // in memory, without base_model.model.
+	Target   string  // the entry of the config that selects it
+	Rank     int     // see Config.Rank
+	Alpha    float64 // see Config.Alpha
 	Scaling  float64 // what B*A is multiplied with; NaN for other types than LoRA
 	Tensors  int     // how many of its tensors are in the file
 	Complete bool
