@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/safeckpt/safeckpt/diag"
@@ -126,7 +124,6 @@ func merge(ctx context.Context, base, adapter source, dst string, o *MergeOption
 type mergeInput struct {
 	base    fs.FS
 	text    []byte // config.json of the base, nil if there is none
-	config  *hfconfig.Config
 	model   *safetensors.Model
 	adapter *safetensors.File
 	check   *check
@@ -222,40 +219,27 @@ func readSmall(fsys fs.FS, name string) ([]byte, error) {
 	return text, nil
 }
 
-// openBase says which modules the base has: by its config, else by the names of
-// its tensors.
+// openBase says which modules the base has. A quantized one is refused.
 func (in *mergeInput) openBase(base source, o *MergeOptions) (*Base, error) {
-	var err error
-	if in.text, err = readSmall(base.fsys, "config.json"); errors.Is(err, fs.ErrNotExist) {
-		return BaseFromTensors(in.infos()), nil
-	} else if err != nil {
+	text, err := readSmall(base.fsys, "config.json")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("peft: base: %w", err)
 	}
-	if in.config, err = hfconfig.Parse(in.text); err != nil {
-		return nil, fmt.Errorf("peft: base: %w", err)
+	if err == nil {
+		config, err := hfconfig.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("peft: base: %w", err)
+		}
+		if q := config.Quantization(); q != "" {
+			p := diag.New(diag.AdapterNotMerged, "the base is quantized (%s): PEFT would add to weights that were rounded to few bits", diag.Name(q))
+			p.File, p.Want, p.Got = "config.json", "float weights", "quantization_config "+diag.Name(q)
+			p.Cause = "adapters are trained on quantized bases to save memory, and merged into the original ones"
+			p.Fix = "give the model that the base was quantized from as --base"
+			return nil, in.refuse(reportOf(p))
+		}
+		in.text = text
 	}
-	if q := in.config.Quantization(); q != "" {
-		p := diag.New(diag.AdapterNotMerged, "the base is quantized (%s): PEFT would add to weights that were rounded to few bits", diag.Name(q))
-		p.File, p.Want, p.Got = "config.json", "float weights", "quantization_config "+diag.Name(q)
-		p.Cause = "adapters are trained on quantized bases to save memory, and merged into the original ones"
-		p.Fix = "give the model that the base was quantized from as --base"
-		return nil, in.refuse(reportOf(p))
-	}
-	registry := o.Registry
-	if registry == nil {
-		registry = hfconfig.Builtin()
-	}
-	x, err := registry.Expect(in.config, nil)
-	if err != nil {
-		b := BaseFromTensors(in.infos())
-		b.ModelType = in.config.ModelType()
-		return b, nil
-	}
-	b := NewBase(x)
-	if base.name != "" && !strings.Contains(filepath.ToSlash(base.name), "/snapshots/") {
-		b.Name = "" // a directory may be called anything
-	}
-	return b, nil
+	return OpenBase(base.fsys, o.Registry)
 }
 
 func reportOf(problems ...diag.Problem) *diag.Report {

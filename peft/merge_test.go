@@ -154,7 +154,7 @@ func TestMergeRepeats(t *testing.T) {
 	require.NoError(t, os.CopyFS(again, os.DirFS(out)))
 	_, err = peft.Merge(t.Context(), sharded, adapter, again, nil)
 	require.ErrorContains(t, err, "exists")
-	stats, err = peft.Merge(t.Context(), sharded, adapter, again, &peft.MergeOptions{Force: true})
+	_, err = peft.Merge(t.Context(), sharded, adapter, again, &peft.MergeOptions{Force: true})
 	require.NoError(t, err)
 	require.Equal(t, names(t, sharded), names(t, again))
 	_, err = peft.Merge(t.Context(), sharded, adapter, filepath.Join(sharded, "out"), nil)
@@ -194,6 +194,39 @@ func TestMergeUnties(t *testing.T) {
 	require.Equal(t, true, before["tie_word_embeddings"])
 	before["tie_word_embeddings"] = false
 	require.Equal(t, before, after)
+}
+
+// TestMergeTiedCopies: a base may store both of two tied weights. What changes one
+// changes the other, unless modules_to_save trained it on its own.
+func TestMergeTiedCopies(t *testing.T) {
+	const plain = "testdata/bases/qwen2_tied_bf16"
+	both := filepath.Join(t.TempDir(), "both")
+	require.NoError(t, os.CopyFS(both, os.DirFS(plain)))
+	f, err := safetensors.Open(filepath.Join(plain, "model.safetensors"), nil)
+	require.NoError(t, err)
+	defer f.Close()
+	var tensors []safetensors.TensorData
+	for name, tensor := range f.All() {
+		tensors = append(tensors, safetensors.TensorData{TensorInfo: tensor.Info(), Data: tensor.Open()})
+		if name == "model.embed_tokens.weight" {
+			info := tensor.Info()
+			info.Name = "lm_head.weight"
+			tensors = append(tensors, safetensors.TensorData{TensorInfo: info, Data: tensor.Open()})
+		}
+	}
+	require.NoError(t, safetensors.WriteFile(t.Context(), filepath.Join(both, "model.safetensors"), tensors, nil, nil))
+	for _, adapter := range []string{"qwen2_tied_embed_bf16", "qwen2_tied_lmhead_mts"} {
+		want, got := filepath.Join(t.TempDir(), "want"), filepath.Join(t.TempDir(), "got")
+		_, err := peft.Merge(t.Context(), plain, filepath.Join("testdata/fixtures", adapter), want, nil)
+		require.NoError(t, err)
+		_, err = peft.Merge(t.Context(), both, filepath.Join("testdata/fixtures", adapter), got, nil)
+		require.NoError(t, err)
+		expected := readModel(t, want)
+		if _, untied := expected["lm_head.weight"]; !untied {
+			expected["lm_head.weight"] = expected["model.embed_tokens.weight"]
+		}
+		require.Equal(t, expected, readModel(t, got), adapter)
+	}
 }
 
 func TestMergeRefuses(t *testing.T) {

@@ -96,17 +96,12 @@ func through(modules map[string]string, tensor string) string {
 	return tensor
 }
 
-// members returns the tensors that change with one: itself if it is on disk or will
-// be, and those that are tied to it and stand beside it.
-func (d *mergeDisk) members(name string, targets map[string]*mergeTarget) []string {
+// members returns the tensors on disk that change with one: itself, or those that
+// are tied to it and are there.
+func (d *mergeDisk) members(name string) []string {
 	group := d.ties[name]
-	if group == nil || targets[name] != nil && !d.has(name) { // untied
+	if group == nil {
 		return []string{name}
-	}
-	for _, n := range group {
-		if targets[n] != nil && !d.has(n) {
-			return []string{name}
-		}
 	}
 	var out []string
 	for _, n := range group {

@@ -15,7 +15,7 @@ type doraEdit struct {
 }
 
 func (p *mergePlan) mergeDoRA(disk string, e lowRank, magnitude *entry) {
-	for _, name := range p.disk.members(disk, p.targets) {
+	for _, name := range p.disk.members(disk) {
 		if t := p.targets[name]; t != nil && len(t.edits) > 0 {
 			p.cannot("", "%s is changed by two adapters, one of them DoRA", name)
 			return

@@ -102,7 +102,7 @@ func (p *mergePlan) mergeParameter(l *layer, e lowRank) {
 // the input embedding too.
 func (p *mergePlan) warnTied(l *layer) {
 	disk := p.disk.name(plainPath(l.path) + ".weight")
-	if !outputEmbeddings[lastPart(l.path)] || len(p.disk.ties[disk]) == 0 || p.targets[disk] != nil || p.check.c.TieWeights {
+	if !outputEmbeddings[lastPart(l.path)] || len(p.disk.ties[disk]) == 0 || p.check.c.TieWeights {
 		return
 	}
 	r := diag.New(diag.AdapterOnTied, "%s is one weight with the input embedding: merging the adapter changes both, as in PEFT, which is not what was trained", diag.Name(l.path))

@@ -27,6 +27,7 @@ type mergeTarget struct {
 	from       safetensors.Tensor // whose values are edited, of base or adapter
 	rows, cols uint64
 	edits      []mergeEdit // in the order in which PEFT makes them
+	beside     string      // of a tensor that the base has not: one whose file it goes into
 }
 
 // A merger plans the merge of one layer. Types without one cannot be merged.
@@ -148,7 +149,7 @@ func (p *mergePlan) edited(name string) *mergeTarget {
 // edit adds an edit to a tensor of the base, and to its copies on disk if it is
 // tied to others.
 func (p *mergePlan) edit(name string, e mergeEdit) {
-	for _, name := range p.disk.members(name, p.targets) {
+	for _, name := range p.disk.members(name) {
 		t := p.edited(name)
 		if t == nil {
 			continue
@@ -200,7 +201,7 @@ func (p *mergePlan) replace(e *entry, name string) {
 	if group := p.disk.ties[disk]; group != nil && p.savedByName(name) && !p.check.c.TieWeights {
 		p.untie(group)
 	}
-	for _, disk := range p.disk.members(disk, p.targets) {
+	for _, disk := range p.disk.members(disk) {
 		t := p.target(disk)
 		if t == nil {
 			return
@@ -233,18 +234,16 @@ func (p *mergePlan) savedByName(name string) bool {
 
 // untie gives each of a group of tied weights a tensor of its own.
 func (p *mergePlan) untie(group []string) {
-	if p.targets[group[len(group)-1]] != nil && p.untied {
-		return
-	}
 	kept := p.target(group[0])
 	if kept == nil {
 		return
 	}
 	p.untied = true
-	for _, name := range group[1:] {
-		if p.targets[name] == nil {
+	for _, name := range group {
+		delete(p.disk.ties, name)
+		if p.targets[name] == nil && !p.disk.has(name) {
 			t := *kept
-			t.info.Name = name
+			t.info.Name, t.beside = name, group[0]
 			p.targets[name] = &t
 		}
 	}

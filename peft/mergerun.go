@@ -94,7 +94,7 @@ func (r *mergeRun) layout() ([]safetensors.TensorInfo, *safetensors.ModelWriterO
 		if _, ok := files[name]; !ok { // what was tied
 			t := r.targets[name]
 			infos = append(infos, t.info)
-			files[name] = files[r.disk.ties[name][0]]
+			files[name] = files[t.beside]
 		}
 	}
 	r.stats.Tensors, r.stats.Changed = len(infos), len(r.targets)
