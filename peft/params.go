@@ -1,7 +1,9 @@
 package peft
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -42,6 +44,10 @@ func (k *check) parameters() {
 	}
 	for _, parent := range order {
 		params := byModule[parent]
+		// Files may be sorted by name; modules register down_proj last.
+		slices.SortStableFunc(params, func(a, b found) int {
+			return cmp.Compare(strings.Count(lastPart(a.path), "down_proj"), strings.Count(lastPart(b.path), "down_proj"))
+		})
 		for i, p := range params {
 			wrapped := parent + strings.Repeat(".base_layer", len(params)-1-i)
 			k.parameter(p.module, wrapped, p.entry)

@@ -25,12 +25,33 @@ func (k *check) targets() {
 // targetOf returns the entry that selects a module of the view.
 func (k *check) targetOf(m *module) (string, bool) {
 	if !k.c.Targets.allLinear() || !k.c.Targets.isRegex() {
-		return k.match.target(m.path)
+		entry, ok := k.match.target(m.path)
+		if !ok {
+			entry, ok = k.tiedTarget(m)
+		}
+		return entry, ok
 	}
 	last := lastPart(m.path)
 	head := outputEmbeddings[last] || k.c.TaskType == "SEQ_CLS" && (last == "score" || last == "classifier")
 	isLinear := m.kind == linear || m.kind == conv1d || m.kind == matrix && k.modules[m.path] != nil
 	return k.c.Targets.Regex, isLinear && (!head || k.base == nil) && !k.match.excluded(m.path)
+}
+
+// tiedTarget returns the entry that selects the input embedding, for an output
+// embedding that has tensors in the file: with ensure_weight_tying PEFT adapts both
+// and names one. Follows peft 0.21.2 tuners/tuners_utils.py, inject_adapter.
+func (k *check) tiedTarget(m *module) (string, bool) {
+	if !k.c.TieWeights || !outputEmbeddings[lastPart(m.path)] || len(k.modules[m.path]) == 0 {
+		return "", false
+	}
+	for i := range k.view.modules {
+		if e := &k.view.modules[i]; inputEmbeddings[lastPart(e.path)] {
+			if entry, ok := k.match.target(e.path); ok {
+				return entry, true
+			}
+		}
+	}
+	return "", false
 }
 
 // targetedParents finds modules that hold other modules and are selected too.
