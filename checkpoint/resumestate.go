@@ -124,6 +124,7 @@ func (c *Checkpoint) resumeRNG(h *Resumption) {
 		h.WorldSize = max(size, 1)
 		return
 	}
+	size = max(size, 2) // one process alone writes rng_state.pth
 	h.WorldSize = size
 	for n := range size {
 		if !there[n] {
