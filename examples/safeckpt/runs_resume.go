@@ -100,7 +100,7 @@ func (c *runsEstimateCmd) run(e *env) (int, error) {
 	if r, err := runs.Open(e.ctx, filepath.Dir(filepath.Clean(c.Path)), nil); err == nil {
 		o.SecondsPerSave = r.SecondsPerSave()
 	}
-	full := x.FullIn(free, o)
+	full, problem := x.FullIn(free, o), x.CheckFree(free)
 	if c.JSON {
 		out := struct {
 			Schema     int    `json:"schema"`
@@ -112,7 +112,12 @@ func (c *runsEstimateCmd) run(e *env) (int, error) {
 			Peak       *int64 `json:"peak_bytes"`
 			Free       *int64 `json:"free_bytes"`
 			Full       *int64 `json:"full_in_seconds"`
-		}{Schema: 1, Parameters: x.Parameters, Trainable: x.Trainable, Checkpoint: x.Checkpoint}
+
+			Problems []diag.Problem `json:"problems"`
+		}{Schema: 1, Parameters: x.Parameters, Trainable: x.Trainable, Checkpoint: x.Checkpoint, Problems: []diag.Problem{}}
+		if problem != nil {
+			out.Problems = append(out.Problems, *problem)
+		}
 		if x.Kept > 0 {
 			out.Kept, out.Total, out.Peak = &x.Kept, &x.Total, &x.Peak
 		}
@@ -133,12 +138,14 @@ func (c *runsEstimateCmd) run(e *env) (int, error) {
 	}
 	if free >= 0 {
 		fmt.Fprintf(e.stdout, "free here: %s\n", size(free))
-		if x.Kept > 0 && x.Peak > free {
-			fmt.Fprintf(e.stdout, "NOT enough: %s are missing at the peak\n", size(x.Peak-free))
-		}
 	}
 	if full >= 0 {
 		fmt.Fprintf(e.stdout, "at the pace so far a save fails in about %s\n", time.Duration(full*1e9).Round(time.Minute))
+	}
+	if problem != nil {
+		report := &diag.Report{}
+		report.Add(*problem)
+		return statusOK, report.WriteText(e.stdout, &diag.TextOptions{Color: e.color})
 	}
 	return statusOK, nil
 }

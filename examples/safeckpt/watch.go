@@ -1,11 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
-
-	"context"
 
 	runs "github.com/safeckpt/safeckpt/checkpoint/run"
 	"github.com/safeckpt/safeckpt/diag"
@@ -53,6 +52,9 @@ func (c *watchCmd) run(e *env) (int, error) {
 		for _, s := range all {
 			if len(events) > 0 {
 				fmt.Fprintf(e.stdout, "%s %s: %d checkpoints, %s on disk, %s free. ", time.Now().Format(time.TimeOnly), diag.Name(s.Run.Dir), len(s.Run.Checkpoints), size(s.Usage.Allocated), size(max(0, s.Usage.Free)))
+				if f := s.Prediction.Forecast; f.FullIn > 0 {
+					fmt.Fprintf(e.stdout, "A save finds no room in about %s. ", f.FullIn.Round(time.Minute))
+				}
 				writePrediction(e, s.Run, s.Prediction)
 			}
 		}
