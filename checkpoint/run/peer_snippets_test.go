@@ -140,7 +140,7 @@ func (h *heard) cell(paths []string) string {
 
 var (
 	ansi     = regexp.MustCompile("\x1b\\[[0-9;]*m")
-	reported = regexp.MustCompile(`(?m)^(\S+)\s*\|\s*(MISSING|UNEXPECTED|MISMATCH)`)
+	reported = regexp.MustCompile(`(?m)^(\S.*?)\s*\|\s*(MISSING|UNEXPECTED|MISMATCH)`)
 )
 
 // cell makes a table's cell of a text: its beginning, without this machine's
@@ -152,6 +152,7 @@ func cell(text string, paths []string) string {
 	text = ansi.ReplaceAllString(text, "")
 	if strings.Contains(text, "LOAD REPORT") {
 		rows := reported.FindAllStringSubmatch(text, -1)
+		slices.SortFunc(rows, func(a, b []string) int { return strings.Compare(a[1], b[1]) }) // they are a Python set's
 		report := "report:"
 		for _, row := range rows[:min(2, len(rows))] {
 			report += " " + row[1] + " " + row[2] + ","
