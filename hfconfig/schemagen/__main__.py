@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import pathlib
 import random
@@ -23,6 +24,8 @@ def learn(a: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
     subject.install()
+    gc.freeze()  # what is imported stays, and models are many small objects: collect seldom
+    gc.set_threshold(200_000, 10, 10)
     work = Work(a.work)
     names = a.classes or classes.ordered()
     if a.sample:

@@ -27,8 +27,12 @@ class ConfigSection:
         self.used: set[str] = set()
         self.derived: dict[str, tuple[str | None, str]] = {}
         self.undeclared: set[str] = set()
-        self.subs = {k: SubConfig(s.model_type if not issubclass(s.config_class, PreTrainedConfig) else type_of(s.config_class), not issubclass(s.config_class, PreTrainedConfig), s.optional, s.init_kwargs)
+        self.tested: set[str] = set()      # keys that expressions name as they are: a sub-config asked whether it is null
+        self.inlined: set[str] = set()     # sub-configs whose model is written out here, for one type of those that it may have
+        self.tells_type = False            # somebody asks for the model_type
+        self.subs = {k: SubConfig(type_of(s.get_config_class(s.model_type)), not issubclass(s.config_class, PreTrainedConfig), s.optional, s.init_kwargs)
                      for k, s in (cls.sub_configs_defaults or {}).items()}
+        self.subs |= {k: SubConfig(type_of(s), False, False, {}) for k, s in cls.sub_configs.items() if k not in self.subs}
 
     def defaults(self) -> dict[str, Any]:
         out = {}
@@ -58,7 +62,7 @@ class ConfigSection:
             if alias in fields and key not in fields:  # written under the other name
                 alias, key = key, alias
             others.setdefault(key, []).append(alias)
-        out = []
+        out = [f"model_type = {literal(self.model_type)}"] if self.tells_type else []
         order = {k: n for n, k in enumerate(fields)}
         for k in sorted(self.used, key=lambda k: (order.get(k, len(order)), k)):
             if "." in k or k in self.subs or k == "num_labels":
@@ -76,8 +80,10 @@ class ConfigSection:
                 out.append(f"{head} = {literal(None if default is _ABSENT else default)}")
         for k, s in self.subs.items():
             if k in self.used or any(u.startswith(k + ".") for u in self.used):
-                tail = " optional" if s.optional else f" {json.dumps(s.init)}" if s.init else ""
+                tail = " optional" if s.optional and k in self.tested else f" {json.dumps(s.init)}" if s.init else ""
                 out.append(f"{k}: {'auto ' if s.auto else ''}{s.model_type}{tail}")
+                if k in self.inlined:
+                    out.append(f"require {k}.model_type == {literal(s.model_type)}")
         return out
 
 

@@ -132,6 +132,7 @@ class Emitter:
         for u in sorted(self.units.values(), key=lambda u: u.res["status"] != "learned"):
             for k in u.used - set(u.res["arguments"]):
                 use_key(u.config, k)
+                section(u.config).tested.add(k)
             for row in u.uses():
                 _, _, name, path, _ = row["tag"].split(":")
                 if path:
@@ -148,6 +149,7 @@ class Emitter:
             s.undeclared |= {k for k in u.res["undeclared"] if "." not in k}
             for k, (count, e) in u.res["schema"]["derived"].items():
                 self._derived(u.config, section, k, count, e)
+        self._inlined(out)
         for s in list(out.values()):
             s.close()
             for k in list(s.used):
@@ -156,6 +158,17 @@ class Emitter:
                         for x in keys_of(e or ""):
                             use_key(s.cls, x)
         return out
+
+    def _inlined(self, sections: dict[str, ConfigSection]) -> None:
+        used: dict[str, set[str]] = defaultdict(set)
+        for u in self.units.values():
+            used[u.config.__name__] |= {row["tag"].split(":")[3] for row in u.uses()}
+        for u in self.units.values():
+            s = sections[u.config.__name__]
+            for k in {k.partition(".")[0] for k in u.used if "." in k} - used[u.config.__name__]:
+                if k in s.subs and s.subs[k].auto and (cls := self._sub_class(u.config, k)) and cls.__name__ in sections:
+                    s.inlined.add(k)
+                    sections[cls.__name__].tells_type = True
 
     def _derived(self, cls: type, section: Any, key: str, count: str | None, e: str) -> None:
         prefix = ""
@@ -173,7 +186,7 @@ class Emitter:
 
     def _sub_class(self, cls: type, key: str) -> type | None:
         s = (cls.sub_configs_defaults or {}).get(key)
-        return s.get_config_class(s.model_type) if s is not None else None
+        return s.get_config_class(s.model_type) if s is not None else cls.sub_configs.get(key)
 
     def _block_names(self) -> dict[str, str]:
         out: dict[str, str] = {}

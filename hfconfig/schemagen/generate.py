@@ -15,7 +15,7 @@ from .schema import Schema, differences
 from .subject import Subject, Traced
 from .symbols import Recorder
 
-FIRST, PROOFS, MAX_SAMPLES = 8, 10, 60
+FIRST, PROOFS, MAX_SAMPLES = 6, 6, 60
 
 
 class Late(BaseException):
@@ -162,7 +162,7 @@ def _agree(s: Subject, r: random.Random, samples: list[Traced], turn: int, late:
             schema, streak = Learner(samples, Recorder.guards, Recorder.bounds).learn(), 0
             continue
         streak += 1
-        if streak >= min(24, max(8, len(s.sampler.discrete()))):
+        if streak >= min(16, max(8, len(s.sampler.discrete()))):
             break
     return schema, turn, bad
 

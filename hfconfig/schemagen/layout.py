@@ -6,6 +6,7 @@ import re
 
 from .expressions import schema_text
 from .names import resolved, split_pair
+from .schema import mentions
 
 _WORDS = {"for", "if", "else", "optional", "layout", "let", "use", "tie", "by", "allow"}
 
@@ -42,7 +43,8 @@ def _body(lines: list[Line], depth: int, out: list[str], indent: int) -> None:
     while n < len(lines):
         line = lines[n]
         if len(line.loops) > depth:
-            group = [x for x in lines[n:] if len(x.loops) > depth and x.loops[depth] == line.loops[depth] and _through(x, depth) == _through(line, depth)]
+            same = (line.loops[depth], _through(line, depth), _above(line, depth))
+            group = [x for x in lines[n:] if len(x.loops) > depth and (x.loops[depth], _through(x, depth), _above(x, depth)) == same]
             rest = [x for x in lines[n:] if not any(x is y for y in group)]
             _loop(group, depth, out, indent)
             lines, n = rest, 0
@@ -70,10 +72,18 @@ def _through(line: Line, depth: int) -> tuple | None:
     return tuple(ends)
 
 
+def _above(line: Line, depth: int) -> str:
+    """The condition that stands above an inner loop: its count may have no value otherwise."""
+    return line.condition if depth and line.condition != "True" and not mentions(line.condition, "".join(v for v, _, _ in line.loops[depth:])) else "True"
+
+
 def _loop(group: list[Line], depth: int, out: list[str], indent: int) -> None:
     var, start, end = group[0].loops[depth]
     end = schema_text(end)
     head = f"for {var} < {end}:" if start == 0 else f"for {start} <= {var} < {end}:"
+    if (above := _above(group[0], depth)) != "True":
+        head = f"if {schema_text(above)}: {head}"
+        group = [dataclasses.replace(x, condition="True") for x in group]
     through = _through(group[0], depth)
     if through and all(len(x.native) > len(through[0]) and len(x.save) > len(through[1]) for x in group):
         head += f" {_path(list(through[0]), list(through[1]))}:"

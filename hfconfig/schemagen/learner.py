@@ -51,8 +51,9 @@ class Learner(Fitting):
             if len({repr(v) for v, _ in values}) == 1:
                 out[k] = (None, repr(values[0][0]))
                 continue
-            ints = [x for x in self.ints if x != k] + [f"len({x})" for x in self.lists if x != k]
-            count = self.value(insts, [len(v) for v, _ in values], [None] * len(insts), 0, envs, [b for b in self.bounds if k not in keys_of(b)] + ints)
+            listed = set().union(*[s.derived for s in self.samples])  # their lengths follow from keys that are better named
+            ints = [x for x in self.ints if x != k] + [f"len({x})" for x in self.lists if x not in listed]
+            count = self.value(insts, [len(v) for v, _ in values], [None] * len(insts), 0, envs, [b for b in self.bounds if not keys_of(b) & listed] + ints)
             insts = [(n, (i,)) for n, (v, _) in zip(mine, values) for i in range(len(v))]
             self._alive.append(insts)
             items = [x for v, _ in values for x in v]

@@ -298,6 +298,8 @@ class Observer:
         if call.snapshot is None or any(tuple(self.state[n].shape) != snapshot.get(n) for n in mine):
             return
         inside = state_of(call.model)
+        if {n for n in snapshot if not any(re.search(p, n.removeprefix(prefix)) for p in call.model._keys_to_ignore_on_save or ())} != mine:
+            return  # its parent took parts away or put others in
         if {prefix + n for n in inside} != mine or {n for n in snapshot if n not in mine and n.removeprefix(prefix) in inside}:
             return
         where = self._arguments(call)

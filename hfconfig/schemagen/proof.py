@@ -81,7 +81,7 @@ def _held_back(golden: pathlib.Path, types: dict[str, str], described: Iterable[
 def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, golden: pathlib.Path | None) -> None:
     """Writes the files of the classes that hold, and COVERAGE.md beside their directory.
 
-    A class must agree with all its draws twice: among all that was learned, and beside the files written by hand, which win.
+    A class must agree with all its draws beside the files written by hand, which win, and among all that do so.
     """
     work = Work(directory)
     results = work.results()
@@ -90,8 +90,11 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
     scratch.mkdir(exist_ok=True)
     reasons = {n: _reason(r) for n, r in results.items()}
     keep = {n for n, r in results.items() if r["status"] in ("learned", "partly") and r["schema"]}
-    emitter = Emitter(results, keep)
-    verdicts = prove(emitter.files(), _draws(work, [n for n in emitter.units if n in auto]), scratch)
+    hand = {p.name: p.read_text() for p in arch.glob("*.arch") if not p.read_text().startswith("generated ")}
+    described = {t: name for name, text in hand.items() for line in text.splitlines() if line.startswith("model ")
+                 for t in re.findall(r"[\w-]+", line[6:].split(" prefix")[0])}
+    emitter = Emitter(results, keep, None, described)
+    verdicts = prove(hand | emitter.files(), _draws(work, [n for n in emitter.units if n in auto]), scratch)
     (scratch / "verdicts.json").write_text(json.dumps(verdicts, indent=1, sort_keys=True))
     for n, wrong in verdicts.items():
         reasons[n] = wrong or ("never varied: " + ", ".join(fixed) if (fixed := stuck(results[n]["frozen"])) else "")
@@ -99,9 +102,6 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
     good = {n for n in verdicts if not reasons[n]}
     print(f"{sum(not w for w in verdicts.values())} of {len(verdicts)} classes agree with all draws, {len(good)} of them with no key left unvaried")
 
-    hand = {p.name: p.read_text() for p in arch.glob("*.arch") if not p.read_text().startswith("generated ")}
-    described = {t: name for name, text in hand.items() for line in text.splitlines() if line.startswith("model ")
-                 for t in re.findall(r"[\w-]+", line[6:].split(" prefix")[0])}
     for _ in range(8):  # what falls may be used by others
         files = hand | Emitter(results, keep, good, described).files()
         again = prove(files, _draws(work, sorted(n for n in good)), scratch)

@@ -191,6 +191,7 @@ class Sampler:
         self.compared: dict[str, set] = defaultdict(set)   # strings that such elements are compared with
         self.base_values: dict[str, Any] = {}
         self.pairs: list[tuple[str, str, bool]] = []       # numbers that change together, both alike or one against the other
+        self.equals: set[tuple[str, str]] = set()          # keys that the constructor compares with each other
         self.sets: list[dict[str, Any]] = []               # values that go together, of configs to start from
         self.undeclared: set[str] = set()
         self.lengths: dict[str, str] = {}
@@ -245,6 +246,9 @@ class Sampler:
         if flip is not None:
             flat[flip.name] = self._flipped(flip, flat[flip.name], r)
         self._layer_lists(flat, r)
+        for a, b in sorted(self.equals):
+            if r.random() < 0.12:
+                flat[a] = flat[b]
         for a, b, alike in r.sample(self.pairs, min(len(self.pairs), 1)):
             x, y = self.base_values[a], self.base_values[b]
             c = r.choice([1, 2, 3, 4])

@@ -10,6 +10,11 @@ from .names import resolved
 from .subject import Traced
 
 
+def mentions(text: str, variables: str) -> bool:
+    """Whether an expression uses one of the loop variables."""
+    return any(re.search(rf"(?<![\w.']){v}(?![\w.'])", text) for v in variables)
+
+
 @dataclasses.dataclass
 class Row:
     tag: str
@@ -33,6 +38,8 @@ class Schema:
 
     def _expand(self, row: Row, env: dict, loop: tuple[int, ...], out: dict) -> None:
         if len(loop) < len(row.loops):
+            if loop and not mentions(row.condition, LOOPS[len(loop):]) and not evaluate(row.condition, env, loop):
+                return
             _, start, end = row.loops[len(loop)]
             for n in range(start, evaluate(end, env, loop)):
                 self._expand(row, env, loop + (n,), out)

@@ -65,6 +65,7 @@ class Traced:
 
 
 _CONSTANT = re.compile(r"\(([a-z_A-Z][\w.]*)(==|!=|<|<=|>|>=)(-?\d+)\)")
+_COMPARED = re.compile(r"\(([a-z_A-Z][\w.]*)[=!]=([a-z_A-Z][\w.]*)\)")
 _EXTRA_INT = re.compile(r"head_dim$|_dim$|_size$|^num_|^n_|_rank$|_heads$")
 _EXTRA_BOOL = re.compile(r"bias$|^use_|^has_|^is_|_norm$|^qk_|^tie_|^add_")
 _NOT_EXTRA = {"num_labels", "quantization_config", "is_encoder_decoder", "tie_encoder_decoder", "use_return_dict", "use_cache", "use_bfloat16", "output_hidden_states"}
@@ -151,6 +152,8 @@ class Subject:
             if "[" in k and (base := k.split("[")[0]) in self.default and self.default[base] is None:
                 self.sampler.compared[base] |= s
         for g in Recorder.guards:
+            if (m := _COMPARED.fullmatch(g)) and all(k in self.default for k in m.groups()):
+                self.sampler.equals.add(m.groups())
             if m := _CONSTANT.fullmatch(g):
                 key, op, n = m.group(1), m.group(2), int(m.group(3))
                 if key in self.default and is_int(self.default[key]) and abs(n) < 1000:
