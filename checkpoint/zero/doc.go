@@ -6,7 +6,7 @@
 //
 // Open reads the ranks' pickles, holds every rank against every other and plans
 // each tensor of the result as a few byte ranges of their files; no tensor data
-// is read. Merge copies those ranges, by the kernel where nothing is converted.
+// is read. Merge copies those ranges, in a remote file system by itself if it can.
 // Memory does not grow with the model, and optimizer moments are never read.
 //
 // The result is that of DeepSpeed's zero_to_fp32.py (0.19.8), except where that

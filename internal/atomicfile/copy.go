@@ -10,10 +10,10 @@ import (
 // copy.
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 1<<20); return &b }}
 
-// CopyAt writes n bytes of src from srcOff on at off. Where src is a file, the
-// kernel copies if it can. It returns how many bytes were written; fewer than n
-// come with an error, io.ErrUnexpectedEOF if src has no more. It is safe for
-// concurrent use.
+// CopyAt writes n bytes of src from srcOff on at off. Where src is a file and the
+// file system a remote one, that copies by itself if it can. It returns how many
+// bytes were written; fewer than n come with an error, io.ErrUnexpectedEOF if src
+// has no more. It is safe for concurrent use.
 func (a *File) CopyAt(src io.ReaderAt, srcOff, n, off int64) (done int64, err error) {
 	err = a.step("copy", a.temp, func() (err error) {
 		if f, ok := src.(*os.File); ok {
