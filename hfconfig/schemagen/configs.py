@@ -30,7 +30,7 @@ class ConfigSection:
         self.tested: set[str] = set()      # keys that expressions name as they are: a sub-config asked whether it is null
         self.inlined: set[str] = set()     # sub-configs whose model is written out here, for one type of those that it may have
         self.tells_type = False            # somebody asks for the model_type
-        self.subs = {k: SubConfig(type_of(s.get_config_class(s.model_type)), not issubclass(s.config_class, PreTrainedConfig), s.optional, s.init_kwargs)
+        self.subs = {k: SubConfig(s.model_type if not issubclass(s.config_class, PreTrainedConfig) else type_of(s.config_class), not issubclass(s.config_class, PreTrainedConfig), s.optional, s.init_kwargs)
                      for k, s in (cls.sub_configs_defaults or {}).items()}
         self.subs |= {k: SubConfig(type_of(s), False, False, {}) for k, s in cls.sub_configs.items() if k not in self.subs}
 

@@ -30,7 +30,7 @@ def write(classes: dict[str, list[str]], results: dict[str, dict], reasons: dict
     out = [f"{len(proven)} of {len(classes)} classes proven, {some} of {len(by_type)} model types", "",
            "# What is known of transformers 5.23.0",
            "Written by `python -m schemagen emit`. A class is proven if the schema and transformers agree in names, shapes and ties, native and",
-           "as saved, on ten fresh random configs that were built without symbols, from the raw keys and from the config.json that the model",
+           "as saved, on six to ten fresh random configs that were built without symbols, from the raw keys and from the config.json that the model",
            "writes; if no key that can reach a shape kept one value in all draws; and if no golden entry speaks against it. A model type counts",
            f"if one of its classes is proven; of {every} all are. The others answer that they are not known, rather than guess.",
            f"The constructors refused {rejected} of {drawn} draws ({100 * rejected / max(1, drawn):.0f} %); a refused draw was mended key by key.", ""]

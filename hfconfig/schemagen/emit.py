@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 import re
 from collections import defaultdict
 from typing import Any
@@ -186,7 +185,12 @@ class Emitter:
 
     def _sub_class(self, cls: type, key: str) -> type | None:
         s = (cls.sub_configs_defaults or {}).get(key)
-        return s.get_config_class(s.model_type) if s is not None else cls.sub_configs.get(key)
+        if s is None:
+            return cls.sub_configs.get(key)
+        try:
+            return s.get_config_class(s.model_type)
+        except ValueError:  # any type, and none is the default
+            return None
 
     def _block_names(self) -> dict[str, str]:
         out: dict[str, str] = {}
@@ -298,14 +302,3 @@ class Emitter:
         if bias != "False":
             text += " bias" if bias == "True" else f" bias({schema_text(bias)})"
         return Line(split(left), split(right), loops, r["condition"], text)
-
-
-def write_files(files: dict[str, str], directory: pathlib.Path) -> None:
-    """Writes what changed; files written by hand stay, and lines marked by hand are kept by the caller."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        path = directory / name
-        if path.exists() and not path.read_text().startswith("generated "):
-            continue
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)

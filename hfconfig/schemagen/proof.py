@@ -12,7 +12,8 @@ from typing import Any, Iterable, Iterator
 
 from . import classes, coverage
 from .coverage import stuck
-from .emit import Emitter, write_files
+from .emit import Emitter
+from .files import write
 from .work import Work
 
 _MODULE = pathlib.Path(__file__).resolve().parents[2]
@@ -122,7 +123,8 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
     (arch.parent / "COVERAGE.md").write_text(coverage.write(auto, results, reasons, described))
     if only is not None:
         files = {f"{f}.arch": files[f"{f}.arch"] for f in only}
-    write_files(files, arch)
+    write(files, arch, only is None)
+    print(f"next: go generate ./hfconfig, which embeds {arch}")
 
 
 def _reason(r: dict) -> str:
