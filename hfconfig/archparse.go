@@ -151,11 +151,11 @@ func (p *archParser) file() {
 	}
 }
 
-// typeName reads a model type: a word that may hold - and start with a digit.
+// typeName reads a model type: a word that may hold - and . and start with a digit.
 func (c *cursor) typeName() string {
 	c.skip()
 	start := c.pos
-	for c.pos < len(c.text) && (isWord(c.text[c.pos]) || c.text[c.pos] == '-') {
+	for c.pos < len(c.text) && (isWord(c.text[c.pos]) || c.text[c.pos] == '-' || c.text[c.pos] == '.') {
 		c.pos++
 	}
 	if c.pos == start {

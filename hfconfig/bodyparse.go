@@ -188,9 +188,11 @@ func (c *cursor) use() stmt {
 	if c.take("@") {
 		s.role = c.word("a role")
 	} else {
+		start := c.pos
 		s.block = c.typeName()
-		if c.take(".") {
-			s.model, s.block = s.block, c.variable()
+		if dot := strings.LastIndexByte(s.block, '.'); dot >= 0 { // a model type may hold dots, a block does not
+			c.pos = start + strings.LastIndexByte(c.text[start:c.pos], '.') + 1
+			s.model, s.block = s.block[:dot], c.variable()
 		}
 		if c.take("(") {
 			s.args = c.args(")")

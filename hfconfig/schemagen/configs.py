@@ -61,7 +61,8 @@ class ConfigSection:
         for alias, key in (self.cls.attribute_map or {}).items():
             if alias in fields and key not in fields:  # written under the other name
                 alias, key = key, alias
-            others.setdefault(key, []).append(alias)
+            if alias != key:
+                others.setdefault(key, []).append(alias)
         out = [f"model_type = {literal(self.model_type)}"] if self.tells_type else []
         order = {k: n for n, k in enumerate(fields)}
         for k in sorted(self.used, key=lambda k: (order.get(k, len(order)), k)):

@@ -6,6 +6,8 @@ import re
 from collections import defaultdict
 from typing import Any
 
+from transformers import PreTrainedConfig
+
 from . import classes
 from .configs import ConfigSection, type_names, type_of
 from .expressions import keys_of, literal, rename, schema_text
@@ -187,6 +189,8 @@ class Emitter:
         s = (cls.sub_configs_defaults or {}).get(key)
         if s is None:
             return cls.sub_configs.get(key)
+        if issubclass(s.config_class, PreTrainedConfig):
+            return s.config_class
         try:
             return s.get_config_class(s.model_type)
         except ValueError:  # any type, and none is the default

@@ -37,7 +37,18 @@ class Fitting:
         self.column = column
         self._values: dict[tuple, list] = {}
         self._features: dict[tuple, list] = {}
+        self.forgotten: set[str] = set()
         self.pool = self._pool()
+
+    def forget(self, keys: set[str]) -> None:
+        """Keys that nothing may depend on, since nobody can tell their values."""
+        for column in (self.ints, self.lists, self.bools, self.nulls, self.texts):
+            column[:] = [k for k in column if k not in keys]
+        self.guards = [g for g in self.guards if not keys_of(g) & keys]
+        self.bounds = [b for b in self.bounds if not keys_of(b) & keys]
+        self.pool = [e for e in self.pool if not keys_of(e) & keys]
+        self._features.clear()
+        self.forgotten = keys
 
     # ---- evaluation
 
@@ -224,7 +235,7 @@ class Fitting:
         for n, (inst, e) in enumerate(zip(insts, exprs)):
             if e is None or e == repr(want[n]):
                 literal |= 1 << n
-            if e is not None and e != repr(want[n]):
+            if e is not None and e != repr(want[n]) and not (self.forgotten and keys_of(e) & self.forgotten):
                 for g in generalised(e, nvars, inst[1], literals):
                     traced[g] += 1
         options: dict[str, int] = {}

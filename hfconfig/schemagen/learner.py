@@ -68,6 +68,7 @@ class Learner(Fitting):
 
     def learn(self) -> Schema:
         derived = self.derive()
+        self.forget({k for s in self.samples for k in s.derived} - derived.keys())
         self.rows: list[Row] = []
         tree = []
         pairs: dict[str, set[str]] = defaultdict(set)

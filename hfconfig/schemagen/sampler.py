@@ -165,6 +165,7 @@ def draw_int(name: str, d: int, r: random.Random) -> int:
     raise AssertionError
 
 
+_SIDES = re.compile(r"(patch|image|img|input|window|kernel|tubelet|grid)_size$|resolution$|_shape$")  # lists of them have a side for each dimension
 _ACTIVATIONS = ["gelu", "relu", "silu", "gelu_new"]
 _RATIO = re.compile(r"ratio|mult|expan|scale$|factor")
 _COUNTER = re.compile(r"stages|levels|num_feat_extract_layers|num_encoder_blocks|num_conv_layers|num_layers|num_hidden_layers|depth|num_upsampl")
@@ -212,7 +213,7 @@ class Sampler:
 
     def _couple(self) -> None:
         """Lists of equal length under one parent vary together, with the keys that count them."""
-        lists = {k.name: len(k.sample) for k in self.keys if isinstance(k.sample, list) and len(k.sample) > 1 and (k.default is not None or not isinstance(k.sample[0], str))}
+        lists = {k.name: len(k.sample) for k in self.keys if isinstance(k.sample, list) and len(k.sample) > 1 and not _SIDES.search(k.last) and (k.default is not None or not isinstance(k.sample[0], str))}
         for k in self.keys:
             if k.name in lists:
                 self.lengths[k.name] = f"{k.parent}{lists[k.name]}"
@@ -288,6 +289,8 @@ class Sampler:
         if isinstance(d, str):
             if "int" in k.types and r.random() < 0.4:
                 return r.choice([5, 6, 7, 9])
+            if k.optional and r.random() < 0.08:
+                return None
             seen = sorted(self.strings.get(k.name, ())) + (_ACTIVATIONS if k.last.endswith(("_act", "activation", "activation_function")) else [])
             return r.choice(seen) if seen and r.random() < 0.35 else default
         if "list" in k.types and self.strings.get(k.name) and not self.derived.get(k.name) and not isinstance(d, str) and all(isinstance(x, str) for x in d or []) and r.random() < 0.5:
@@ -331,7 +334,7 @@ class Sampler:
             return not k.sample
         seen = sorted(self.strings.get(k.name, ()))
         if seen:
-            return r.choice(seen)
+            return r.choice(seen + [None] * k.optional)
         if self.values.get(k.name):
             return copy.copy(r.choice(self.values[k.name]))
         if self.constants.get(k.name):
