@@ -9,10 +9,10 @@
 # is left out. Each line: what, checkpoint, wall and CPU seconds, peak resident
 # kB.
 set -eu
-out=$1 rounds=$2
+out=$(realpath "$1") rounds=$2
 shift 2
 tool=$out/safeckpt
-go build -o "$tool" "$(dirname "$0")/../../examples/safeckpt"
+(cd "$(dirname "$0")/../.." && go build -o "$tool" ./examples/safeckpt)
 trap 'rm -rf "$tool" "$out/merged" "$out/source" "$out/copy" "$out/peer"' EXIT
 
 measure() { # label, command...

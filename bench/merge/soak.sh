@@ -4,9 +4,9 @@
 #
 #   bench/merge/soak.sh OUTDIR ROUNDS CHECKPOINT
 set -eu
-out=$1 rounds=$2 src=$3
+out=$(realpath "$1") rounds=$2 src=$3
 tool=$out/safeckpt
-go build -o "$tool" "$(dirname "$0")/../../examples/safeckpt"
+(cd "$(dirname "$0")/../.." && go build -o "$tool" ./examples/safeckpt)
 trap 'rm -rf "$tool" "$out/whole.safetensors" "$out/soak.safetensors" "$out"/.safeckpt-tmp-*' EXIT
 rm -f "$out/whole.safetensors" "$out/soak.safetensors"
 start=$(date +%s%N)
