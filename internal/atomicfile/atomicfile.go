@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // Options are the ways to write; nil means the defaults.
@@ -49,10 +50,13 @@ type File struct {
 	target string
 	temp   string
 	f      *os.File
-	old    fs.FileInfo // what the target is now, nil if there is none
-	opts   Options
-	synced bool // data written, synced and closed
-	done   bool // published or aborted
+	// writing is held while f is written to: the kernel lets one thread at a time
+	// do so, for whom others would wait in a loop.
+	writing sync.Mutex
+	old     fs.FileInfo // what the target is now, nil if there is none
+	opts    Options
+	synced  bool // data written, synced and closed
+	done    bool // published or aborted
 }
 
 // Create starts to write the file that name will be; the directory must exist.
@@ -106,8 +110,14 @@ func (a *File) Write(p []byte) (n int, err error) {
 
 // WriteAt writes p at off.
 func (a *File) WriteAt(p []byte, off int64) (n int, err error) {
-	err = a.step("write", a.temp, func() (err error) { n, err = a.f.WriteAt(p, off); return err })
+	err = a.step("write", a.temp, func() (err error) { n, err = a.writeAt(p, off); return err })
 	return n, err
+}
+
+func (a *File) writeAt(p []byte, off int64) (int, error) {
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	return a.f.WriteAt(p, off)
 }
 
 // ReadFrom appends all of r. Where r is a file, or an io.LimitedReader of one,

@@ -31,7 +31,7 @@ func (a *File) CopyAt(src io.ReaderAt, srcOff, n, off int64) (done int64, err er
 			} else if k == len(block) {
 				err = nil
 			}
-			k, writeErr := a.f.WriteAt(block[:k], off+done)
+			k, writeErr := a.writeAt(block[:k], off+done)
 			done += int64(k)
 			if writeErr != nil {
 				return writeErr
