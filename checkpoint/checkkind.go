@@ -1,10 +1,6 @@
 package checkpoint
 
-import (
-	"fmt"
-
-	"github.com/safeckpt/safeckpt/diag"
-)
+import "github.com/safeckpt/safeckpt/diag"
 
 // checkKind says when there is nothing to check, or nothing that can be.
 func checkKind(v *validation) error {
@@ -27,7 +23,7 @@ func checkKind(v *validation) error {
 		v.add(p)
 	case c.kind == KindUnknown:
 		p := diag.New(diag.NotACheckpoint, "no checkpoint here: no weights, no config and no checkpoint-N directory")
-		p.Got = fmt.Sprintf("%d files, %d directories", len(c.files.files), len(c.files.dirs))
+		p.Got = diag.Count(len(c.files.files), "file") + ", " + diag.Count(len(c.files.dirs), "directory")
 		p.Cause = "the path names another directory, or everything in it is gone"
 		p.Fix = "give the directory that holds model.safetensors, adapter_model.safetensors or checkpoint-N"
 		v.add(p)

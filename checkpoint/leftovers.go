@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 
@@ -45,7 +44,7 @@ func checkLeftovers(v *validation) error {
 		if isLeftover(name) {
 			size := v.c.sizeOf(name)
 			p := diag.New(diag.Leftover, "%s (%s) is the temporary file of a save that was killed", name, diag.Size(uint64(size)))
-			p.File, p.Got = name, fmt.Sprintf("%d bytes", size)
+			p.File, p.Got = name, diag.Count(size, "byte")
 			p.Cause = "the process was killed while it wrote the weights"
 			p.Fix = "delete it once no process writes here any more"
 			v.add(p)

@@ -90,7 +90,7 @@ func checkWeights(v *validation) error {
 			v.count(s.Header)
 		}
 	case errors.Is(c.modelErr, safetensors.ErrNoModel):
-		p := diag.New(diag.ModelAmbiguous, "%d safetensors files are here, and none is named as a model's: %s", len(c.files.safetensors()), strings.Join(diag.Templates(c.files.safetensors()), ", "))
+		p := diag.New(diag.ModelAmbiguous, "of %s here none is named as a model's: %s", diag.Count(len(c.files.safetensors()), "safetensors file"), strings.Join(diag.Templates(c.files.safetensors()), ", "))
 		p.Want = "model.safetensors, or an index and its shards"
 		p.Cause = "they are models of their own, or shards that lost their index"
 		p.Fix = "verify the files one by one; rename the model's to model.safetensors"

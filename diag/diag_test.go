@@ -130,6 +130,14 @@ func TestName(t *testing.T) {
 	require.Contains(t, long, "…1800 bytes…")
 }
 
+func TestCount(t *testing.T) {
+	require.Equal(t, "1 tensor", diag.Count(1, "tensor"))
+	require.Equal(t, "0 tensors", diag.Count(uint64(0), "tensor"))
+	require.Equal(t, "2 entries", diag.Count(int64(2), "entry"))
+	require.Equal(t, "3 processes", diag.Count(3, "process"))
+	require.Equal(t, "4 indexes", diag.Count(4, "index"))
+}
+
 func TestSize(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0 bytes", 999: "999 bytes", 1000: "1.00 kB", 16584333312: "16.58 GB", 999_999_999: "1.00 GB", 1<<64 - 1: "18.45 EB"} {
 		require.Equal(t, want, diag.Size(n))

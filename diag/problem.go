@@ -106,12 +106,28 @@ func Name(s string) string {
 	return s
 }
 
+// Count writes a number of things in words, such as "1 tensor", "2 tensors" or
+// "0 entries". The noun is given in the singular.
+func Count[N int | int32 | int64 | uint | uint32 | uint64](n N, noun string) string {
+	if n != 1 {
+		stem, ending := noun, "s"
+		switch last := noun[len(noun)-1]; {
+		case last == 's' || last == 'x':
+			ending = "es"
+		case last == 'y':
+			stem, ending = noun[:len(noun)-1], "ies"
+		}
+		noun = stem + ending
+	}
+	return fmt.Sprint(n, " ", noun)
+}
+
 // Size formats a number of bytes for people: decimal units as disks are sold
 // and as save_pretrained's max_shard_size counts, e.g. "16.58 GB".
 func Size(n uint64) string {
 	const units = "kMGTPE"
 	if n < 1000 {
-		return strconv.FormatUint(n, 10) + " bytes"
+		return Count(n, "byte")
 	}
 	f, u := float64(n)/1000, 0
 	for f >= 999.995 && u < len(units)-1 {

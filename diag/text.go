@@ -50,7 +50,7 @@ func (r *Report) Summary() string {
 		s += "; " + p.Fix
 	}
 	if n := r.Count(Error) + r.Count(Warning) - 1; n > 0 {
-		s += fmt.Sprintf(" (and %d more problems)", n)
+		s += " (and " + Count(n, "more problem") + ")"
 	}
 	return s
 }

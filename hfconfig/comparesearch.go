@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/safeckpt/safeckpt/diag"
 )
 
 // Limits on the search for another model that the weights may be of. It runs only
@@ -253,7 +255,7 @@ func (c *comparing) textAlone() *reason {
 	}
 	parts := slices.Sorted(maps.Keys(count))
 	for i, part := range parts {
-		parts[i] = fmt.Sprintf("all of %s is missing (%d tensors)", part, count[part])
+		parts[i] = fmt.Sprintf("all of %s is missing (%s)", part, diag.Count(count[part], "tensor"))
 	}
 	return &reason{
 		fmt.Sprintf("%s: a copy of the language model alone, and config.json describes the whole %s", strings.Join(parts, ", "), c.x.Architecture),

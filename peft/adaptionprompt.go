@@ -36,7 +36,7 @@ func topmost(k *check) {
 	slices.SortFunc(paths, diag.CompareNames)
 	want := k.c.options["adapter_layers"]
 	if len(paths) < want {
-		p := diag.New(diag.AdapterModuleMissing, "adapter_layers is %d, but there are %d modules %s", want, len(paths), diag.Name(name))
+		p := diag.New(diag.AdapterModuleMissing, "adapter_layers is %d, but the base has %s %s", want, diag.Count(len(paths), "module"), diag.Name(name))
 		p.File = ConfigFile
 		p.Want, p.Got = show(want), show(len(paths))
 		p.Cause = "the base has fewer layers than the one of the training, or the file is cut down; PEFT refuses such a base"

@@ -143,7 +143,7 @@ func (k *check) join(j joining) {
 	}
 	if len(lost) > 0 {
 		slices.SortFunc(lost, diag.CompareNames)
-		p := k.expertProblem("PEFT leaves out the tensors of %d modules that are no experts, such as %s: it takes their entries of target_modules for those of experts", len(lost), diag.Name(lost[0]))
+		p := k.expertProblem("PEFT leaves out the tensors of %s outside of experts, such as %s: it takes the entries of target_modules for those of experts", diag.Count(len(lost), "module"), diag.Name(lost[0]))
 		p.Cause = "the adapter was trained with transformers before version 5; to load it PEFT rewrites target_modules for joined experts, dense layers and shared experts with them"
 		k.res.Report.Add(p)
 	}

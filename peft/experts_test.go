@@ -125,7 +125,7 @@ func TestExpertsBesides(t *testing.T) {
 	require.True(t, r.Report.Has(diag.AdapterExperts), "%s", r.Report.Summary())
 	for _, p := range found {
 		if p.Code == diag.AdapterExperts {
-			require.Contains(t, p.Message, "3 modules that are no experts, such as model.layers.1.mlp.shared_experts.down_proj")
+			require.Contains(t, p.Message, "3 modules outside of experts, such as model.layers.1.mlp.shared_experts.down_proj")
 		}
 	}
 }

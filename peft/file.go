@@ -83,7 +83,7 @@ func (k *check) notHeld() {
 	if k.c.Type == "" {
 		return // said already
 	}
-	p := diag.New(diag.AdapterNotHeld, "adapters of type %s are known by name only: %d tensors were not held against the config", k.c.Type, len(k.entries))
+	p := diag.New(diag.AdapterNotHeld, "adapters of type %s are known by name only: %s not held against the config", k.c.Type, diag.Count(len(k.entries), "tensor"))
 	p.File = WeightsFile
 	k.res.Report.Add(p)
 }

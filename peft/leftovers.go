@@ -41,8 +41,8 @@ func (k *check) tokenRows() {
 		if name == "" {
 			name = "the input embedding"
 		}
-		p := problem(diag.AdapterTensorMissing, nil, "the rows of %s that trainable_token_indices names are missing: want %d rows", diag.Name(name), t.Count)
-		p.Want, p.Got = fmt.Sprintf("%s%s of %d rows", diag.Name(t.Module), suffix, t.Count), "absent"
+		p := problem(diag.AdapterTensorMissing, nil, "the rows of %s that trainable_token_indices names are missing: want %s", diag.Name(name), diag.Count(t.Count, "row"))
+		p.Want, p.Got = fmt.Sprintf("%s%s of %s", diag.Name(t.Module), suffix, diag.Count(t.Count, "row")), "absent"
 		p.Cause = "the file was cut down, or saved by a version of PEFT that did not know the field"
 		p.Fix = "save the adapter again from the training checkpoint"
 		k.res.Report.Add(p)

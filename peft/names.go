@@ -54,7 +54,7 @@ func (k *check) adapterNames() {
 	}
 	for _, name := range sortedKeys(counts) {
 		e := first[name]
-		p := problem(diag.AdapterNameKept, e, "%d names hold the adapter's name %s, as in %s", counts[name], diag.Name(name), diag.Name(e.info.Name))
+		p := problem(diag.AdapterNameKept, e, "the adapter's name %s stands in %s, as in %s", diag.Name(name), diag.Count(counts[name], "name"), diag.Name(e.info.Name))
 		p.Want, p.Got = diag.Name(e.right()), diag.Name(e.info.Name)
 		p.Cause = "the state_dict of the model was saved as it is, not by save_pretrained"
 		p.Fix = renameFix

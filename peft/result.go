@@ -78,7 +78,7 @@ func (r *Result) Summary() string {
 	if !r.Expected {
 		return "tensors NOT held against the config"
 	}
-	s := fmt.Sprintf("%d of %d targeted modules have their tensors, %d tensors unexplained", r.Complete, len(r.Modules), r.Unexplained)
+	s := fmt.Sprintf("%d of %d targeted modules have their tensors, %s unexplained", r.Complete, len(r.Modules), diag.Count(r.Unexplained, "tensor"))
 	if !r.Based {
 		s += " (not held against a base)"
 	}

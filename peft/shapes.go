@@ -140,9 +140,9 @@ func (k *check) vocabulary(path string, e *entry, want []dim, tokens uint64) boo
 	if found < tokens {
 		change, n = "shrunk", tokens-found
 	}
-	p := problem(diag.AdapterVocabulary, e, "%s is %s, the base's %s leads to %s: the vocabulary was %s by %d tokens, from %d to %d",
-		diag.Name(e.info.Name), shapeString(got), diag.Name(path), dimsString(want), change, n, tokens, found)
-	p.Want, p.Got = fmt.Sprintf("%d tokens", tokens), fmt.Sprintf("%d tokens", found)
+	p := problem(diag.AdapterVocabulary, e, "%s is %s, the base's %s leads to %s: the vocabulary was %s by %s, from %d to %d",
+		diag.Name(e.info.Name), shapeString(got), diag.Name(path), dimsString(want), change, diag.Count(n, "token"), tokens, found)
+	p.Want, p.Got = diag.Count(tokens, "token"), diag.Count(found, "token")
 	p.Cause = "resize_token_embeddings was called before the training, often for added special tokens; the base still has its own size"
 	p.Fix = fmt.Sprintf("call model.resize_token_embeddings(%d) on the base before loading the adapter, or use the resized base", found)
 	k.res.Report.Add(p)

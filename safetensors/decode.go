@@ -148,7 +148,7 @@ func (d *decoder) top() error {
 		return nil
 	}
 	if at := d.Offset(); at > 0 {
-		d.add(diag.HeaderLeadingBlanks, 0, "", "the header begins with %d blanks, want {", at)
+		d.add(diag.HeaderLeadingBlanks, 0, "", "the header begins with %s, want {", diag.Count(at, "blank"))
 	}
 	if err := d.Enter(); err != nil {
 		return err

@@ -267,7 +267,7 @@ func (d *decoder) readOffsets(e *entry) error {
 	}
 	if n != 2 {
 		e.lost = true
-		d.add(diag.HeaderFieldType, at, e.Name, "data_offsets of %s has %d numbers, want two", shown(e.Name), n)
+		d.add(diag.HeaderFieldType, at, e.Name, "data_offsets of %s has %s, want two", shown(e.Name), diag.Count(n, "number"))
 	}
 	e.Begin, e.End = pair[0], pair[1]
 	return nil

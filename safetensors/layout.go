@@ -183,8 +183,8 @@ func (d *decoder) checkSize(t *TensorInfo, at int) {
 	case size%8 != 0:
 		d.add(diag.HeaderPartialByte, at, t.Name, "%s: %s takes %d bits, want a multiple of 8", shown(t.Name), what, size)
 	default:
-		p := d.problem(diag.HeaderSize, at, t.Name, "%s: %s takes %d bytes, data_offsets give %d", shown(t.Name), what, size/8, takes)
-		p.Want, p.Got = fmt.Sprintf("%d bytes", size/8), fmt.Sprintf("%d bytes", takes)
+		p := d.problem(diag.HeaderSize, at, t.Name, "%s: %s takes %s, data_offsets give %d", shown(t.Name), what, diag.Count(size/8, "byte"), takes)
+		p.Want, p.Got = diag.Count(size/8, "byte"), diag.Count(takes, "byte")
 		if t.DType == F4 && takes == n {
 			p.Cause = "the shape counts bytes; for F4 it has to count elements, two to a byte"
 		}
@@ -252,7 +252,7 @@ func (d *decoder) truncated(size int64, data, end uint64) {
 	p := diag.New(diag.FileTruncated, "%s (%.1f %%); %d of %d tensors incomplete, first: %s",
 		partOf(uint64(size), total), 100*float64(size)/float64(total), lost, len(d.h.Tensors), diag.Name(first))
 	p.File, p.Tensor, p.Offset = d.file, first, diag.At(size)
-	p.Want, p.Got = fmt.Sprintf("%d bytes", total), fmt.Sprintf("%d bytes", size)
+	p.Want, p.Got = diag.Count(total, "byte"), diag.Count(size, "byte")
 	p.Cause = "a download, copy or save that was interrupted, or a full disk"
 	p.Fix = "get the file again, and compare its size with the source; if it was saved here, use the checkpoint before it"
 	d.report.Add(p)
@@ -271,8 +271,8 @@ func partOf(n, total uint64) string {
 // trailing reports that the data goes on after end.
 func (d *decoder) trailing(data, end uint64) {
 	more := data - end
-	p := d.dataProblem(diag.FileTrailing, end, "", "%d bytes after the last tensor: the header describes %d bytes of data, the file has %d", more, end, data)
-	p.Want, p.Got = fmt.Sprintf("%d bytes of data", end), fmt.Sprintf("%d bytes of data", data)
+	p := d.dataProblem(diag.FileTrailing, end, "", "%s after the last tensor: the header describes %s of data, the file has %d", diag.Count(more, "byte"), diag.Count(end, "byte"), data)
+	p.Want, p.Got = diag.Count(end, "byte")+" of data", diag.Count(data, "byte")+" of data"
 	p.Cause, p.Fix = trailingCause(d.tail(end), more), "get the file again; do not cut it to size unless you know what was added"
 	d.report.Add(p)
 }

@@ -34,7 +34,7 @@ func (m *Model) check(dir *dirList, f found) {
 		}
 	}
 	if m.weightMap == nil && f.single == "" && f.index == "" {
-		p := diag.New(diag.IndexMissing, "%d shards, but no index that says which tensors they hold, first: %s", len(f.shards), diag.Name(f.shards[0]))
+		p := diag.New(diag.IndexMissing, "%s, but no index that says which tensors are where, first: %s", diag.Count(len(f.shards), "shard"), diag.Name(f.shards[0]))
 		p.Cause = "the save was interrupted before the index was written, or the index was not copied"
 		p.Fix = "get the index (*" + indexExt + ".json) from where the shards came from, or use the checkpoint before it"
 		m.report.Add(p)
@@ -154,15 +154,13 @@ func (m *Model) checkCount() {
 		if have == total {
 			continue
 		}
-		p := diag.New(diag.ShardCount, "%d files named as shards of %d", have, total)
-		p.File, p.Want, p.Got = m.name, fmt.Sprintf("%d files", total), fmt.Sprintf("%d files", have)
+		p := diag.New(diag.ShardCount, "found %d of the %d shards that the names of the files announce", have, total)
+		p.File, p.Want, p.Got = m.name, diag.Count(total, "file"), diag.Count(have, "file")
 		p.Cause = "a download, copy or save that was interrupted, or files of two saves"
 		p.Fix = "get all files of one save"
 		if m.weightMap != nil {
-			p.Message += " are in the index"
+			p.Message = "the index has" + strings.TrimPrefix(p.Message, "found")
 			p.Severity = diag.Warning // it may be complete: names are only names
-		} else {
-			p.Message += " are there"
 		}
 		m.report.Add(p)
 	}
@@ -226,7 +224,7 @@ func (m *Model) checkTotalSize() {
 			return
 		}
 	}
-	p := diag.New(diag.IndexTotalSize, "total_size of the index is %s, the tensors take %d bytes", got, sum)
+	p := diag.New(diag.IndexTotalSize, "total_size of the index is %s, the tensors take %s", got, diag.Count(sum, "byte"))
 	p.File, p.Want, p.Got = m.name, strconv.FormatUint(sum, 10), got
 	p.Cause = "the index is of another save, or the shards were converted to another dtype without it"
 	p.Fix = "save the model again, or correct the number"

@@ -153,7 +153,7 @@ func parseIndex(text []byte, add func(diag.Problem)) *index {
 		files[file] = true
 	}
 	for _, file := range slices.Sorted(maps.Keys(unsafe)) {
-		p := diag.New(diag.IndexUnsafeName, "the index names %s for %d tensors, want a file in its own directory", quoted(file), unsafe[file])
+		p := diag.New(diag.IndexUnsafeName, "the index names %s for %s, want a file in its own directory", quoted(file), diag.Count(unsafe[file], "tensor"))
 		p.Cause = "a broken tool, or an attempt to make a reader open other files of this machine"
 		p.Fix = "do not use this checkpoint unless you know how the name came about"
 		add(p)

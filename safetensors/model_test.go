@@ -124,7 +124,7 @@ func TestModelProblems(t *testing.T) {
 		}, diag.ShardStray, "model-00003-of-00003.safetensors", "", indexName + " does not name it", 5},
 		{"index counts less", func(t *testing.T, fsys fstest.MapFS) {
 			weightMap(t, fsys, func(m map[string]string) { m["layers.1.w"], m["layers.2.w"], m["head"] = shard1, shard1, shard1 })
-		}, diag.ShardCount, indexName, "", "1 files named as shards of 2 are in the index", 2},
+		}, diag.ShardCount, indexName, "", "the index has 1 of the 2 shards that the names of the files announce", 2},
 		{"total_size", func(t *testing.T, fsys fstest.MapFS) {
 			fsys[indexName].Data = []byte(strings.Replace(string(fsys[indexName].Data), "20", "21", 1))
 		}, diag.IndexTotalSize, indexName, "", "total_size of the index is 21, the tensors take 20 bytes", 5},
@@ -145,7 +145,7 @@ func TestModelProblems(t *testing.T) {
 		{"no index", func(t *testing.T, fsys fstest.MapFS) { delete(fsys, indexName) },
 			diag.IndexMissing, "", "", "2 shards, but no index", 5},
 		{"no index and not all", func(t *testing.T, fsys fstest.MapFS) { delete(fsys, indexName); delete(fsys, shard1) },
-			diag.ShardCount, "", "", "1 files named as shards of 2 are there", 3},
+			diag.ShardCount, "", "", "found 1 of the 2 shards that the names of the files announce", 3},
 		{"single file too", func(t *testing.T, fsys fstest.MapFS) { fsys["model.safetensors"] = &fstest.MapFile{Data: shard("all")} },
 			diag.IndexBesideSingle, indexName, "", indexName + " lies beside model.safetensors", 1},
 		{"broken single file", func(t *testing.T, fsys fstest.MapFS) {

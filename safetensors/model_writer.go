@@ -100,8 +100,8 @@ func (m *ModelWriter) create(tensors []TensorInfo, metadata map[string]string) e
 		return err
 	}
 	if len(m.stale) > 0 && !m.opts.RemoveStale {
-		return fmt.Errorf("%d files of an earlier save would stay beside the new ones, first: %s (remove them, set RemoveStale or write to another directory)",
-			len(m.stale), diag.Name(m.stale[0]))
+		return fmt.Errorf("%s of an earlier save would stay beside the new ones, first: %s (remove them, set RemoveStale or write to another directory)",
+			diag.Count(len(m.stale), "file"), diag.Name(m.stale[0]))
 	}
 	for _, s := range shards {
 		w, err := NewWriter(filepath.Join(m.dir, s.name), s.tensors, metadata, &m.opts.WriterOptions)

@@ -53,7 +53,7 @@ func TestAllProblems(t *testing.T) {
 			{diag.HeaderFieldType, "a", `1.0`, "a has 1.0 as a dimension, want an unsigned integer"},
 			{diag.HeaderFieldType, "b", `3,"shape"`, "dtype of b is a number, want a string"},
 			{diag.HeaderFieldType, "b", `{},"data`, "shape of b is an object, want an array"},
-			{diag.HeaderFieldType, "b", `[4]`, "data_offsets of b has 1 numbers, want two"},
+			{diag.HeaderFieldType, "b", `[4]`, "data_offsets of b has 1 number, want two"},
 			{diag.HeaderFieldType, "c", `1]`, "dtype of c is a number"},
 			{diag.HeaderFieldType, "c", `[1]`, "c is an array of 1"},
 			{diag.HeaderFieldType, "d", `7`, "d is a number, want an object"},

@@ -39,7 +39,7 @@ func readHeader(r io.ReaderAt, name string, size int64, limits Limits) (*Header,
 		if p := Sniff(head, size); p != nil {
 			return add(p)
 		}
-		p := diag.New(diag.FileTooShort, "the file has %d bytes, a header length alone takes 8", size)
+		p := diag.New(diag.FileTooShort, "the file has %s, a header length alone takes 8", diag.Count(size, "byte"))
 		p.Offset = diag.At(size)
 		p.Cause, p.Fix = cutCause, cutFix
 		return add(&p)
@@ -95,7 +95,7 @@ func lengthProblem(n uint64, head []byte, size int64, limits Limits) *diag.Probl
 	if n > room && n <= MaxHeaderBytes && (brace || room == 0) && end == 0 {
 		p := diag.New(diag.FileTruncated, "the file ends inside its header: %s of a header of %d bytes are there", partOf(room, n), n)
 		p.Offset, p.Cause, p.Fix = diag.At(size), cutCause, cutFix
-		p.Want, p.Got = fmt.Sprintf("at least %d bytes", n+8), fmt.Sprintf("%d bytes", size)
+		p.Want, p.Got = fmt.Sprintf("at least %d bytes", n+8), diag.Count(size, "byte")
 		return &p
 	}
 	if n <= room && n <= MaxHeaderBytes {

@@ -121,7 +121,7 @@ func rewrite(ctx context.Context, dst string, in *os.File, h *Header, size uint6
 			return err
 		}
 		if n == 0 {
-			return fmt.Errorf("the file ends %d bytes early: %w", left, io.ErrUnexpectedEOF)
+			return fmt.Errorf("the file ends %s early: %w", diag.Count(left, "byte"), io.ErrUnexpectedEOF)
 		}
 		left -= n
 	}

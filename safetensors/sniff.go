@@ -251,7 +251,7 @@ func sniffJSON(head []byte, size int64) *diag.Problem {
 		cause = "a web service answered with an error, which was saved as the file"
 	}
 	line, _, _ := strings.Cut(text, "\n")
-	return sniffed(diag.FileJSON, cause, fix, "%d bytes of JSON, not weights: %s", size, snippet(line))
+	return sniffed(diag.FileJSON, cause, fix, "%s of JSON, not weights: %s", diag.Count(size, "byte"), snippet(line))
 }
 
 // sniffText knows plain text, such as the body of an HTTP error.
@@ -261,7 +261,7 @@ func sniffText(head []byte, size int64) *diag.Problem {
 	}
 	line, _, _ := strings.Cut(textStart(head), "\n")
 	return sniffed(diag.FileOther, "a web service's error, a script's output or notes were saved under this name", again,
-		"%d bytes of text, not weights: %s", size, snippet(line))
+		"%s of text, not weights: %s", diag.Count(size, "byte"), snippet(line))
 }
 
 // isText reports whether b is printable UTF-8, but for a rune cut at its end.

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/safeckpt/safeckpt/diag"
 )
 
 // Usage is what a tree takes of a disk, as GNU du counts.
@@ -199,5 +201,5 @@ func (s *linkSet) add(dev, ino uint64) bool {
 
 // String formats the usage for people.
 func (u Usage) String() string {
-	return fmt.Sprintf("%s: %d bytes in %d files, %d allocated", u.Path, u.Apparent, u.Files, u.Allocated)
+	return fmt.Sprintf("%s: %s in %s, %d allocated", u.Path, diag.Count(u.Apparent, "byte"), diag.Count(u.Files, "file"), u.Allocated)
 }

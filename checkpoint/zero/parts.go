@@ -114,7 +114,7 @@ func (s *Shards) checkRanks(p *part, files []rankName) {
 					count = r.world()
 				}
 			}
-			s.extra(f, fmt.Sprintf("%s is of rank %d, but the checkpoint has %d ranks (0 to %d)", diag.Name(f.name), f.rank, world, world-1), count)
+			s.extra(f, fmt.Sprintf("%s is of rank %d, but the checkpoint has %s (0 to %d)", diag.Name(f.name), f.rank, diag.Count(world, "rank"), world-1), count)
 		} else if other, twice := have[f.rank]; twice {
 			s.extra(f, fmt.Sprintf("rank %d has two files, %s and %s", f.rank, diag.Name(other), diag.Name(f.name)), 0)
 		} else {
@@ -290,7 +290,7 @@ func (s *Shards) checkModels(p *part) {
 	for _, m := range p.models {
 		have[m.rank] = true
 		if int64(m.rank) >= world && world > 0 {
-			s.extra(m.rankName, fmt.Sprintf("%s is of rank %d, but the checkpoint has %d ranks (0 to %d)", diag.Name(m.name), m.rank, world, world-1), m.world)
+			s.extra(m.rankName, fmt.Sprintf("%s is of rank %d, but the checkpoint has %s (0 to %d)", diag.Name(m.name), m.rank, diag.Count(world, "rank"), world-1), m.world)
 		}
 	}
 	for rank := 0; int64(rank) < world && len(have) < int(world) && rank <= len(p.models); rank++ {

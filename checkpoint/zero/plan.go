@@ -327,7 +327,7 @@ func (s *Shards) notes() {
 		s.report.Add(p)
 	}
 	if !s.Universal && s.Ranks > 0 {
-		p := diag.New(diag.WorldSizeFixed, "ZeRO-%d state of %d ranks: resumes on %d ranks only", s.Stage, s.Ranks, s.Ranks)
+		p := diag.New(diag.WorldSizeFixed, "ZeRO-%d state of %s: resumes on %d only", s.Stage, diag.Count(s.Ranks, "rank"), s.Ranks)
 		p.File = s.Tag
 		p.Fix = "for another number: python -m deepspeed.checkpoint.ds_to_universal, or start a new run from the merged weights"
 		s.report.Add(p)

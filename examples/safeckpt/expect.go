@@ -109,7 +109,7 @@ func describe(x *hfconfig.Expectation, l hfconfig.Layout) *expected {
 
 func writeExpectation(e *env, path string, x *hfconfig.Expectation, l hfconfig.Layout) error {
 	tensors := x.Tensors(l)
-	fmt.Fprintf(e.stdout, "%s: %s, %d tensors, %s parameters\n", diag.Name(path), x.Architecture, len(tensors), thousands(x.Parameters()))
+	fmt.Fprintf(e.stdout, "%s: %s, %s, %s parameters\n", diag.Name(path), x.Architecture, diag.Count(len(tensors), "tensor"), thousands(x.Parameters()))
 	names := slices.SortedFunc(maps.Keys(tensors), diag.CompareNames)
 	for _, name := range names {
 		if _, err := fmt.Fprintf(e.stdout, "  %-60s %s\n", name, shapeText(tensors[name])); err != nil {

@@ -155,7 +155,7 @@ func (f *inspected) write(e *env) error {
 			parameters += elements(t.Shape)
 			width = max(width, len(diag.Name(t.Name)))
 		}
-		fmt.Fprintf(e.stdout, "  header of %d bytes, %d tensors, %s parameters\n", f.HeaderBytes, len(f.Tensors), thousands(parameters))
+		fmt.Fprintf(e.stdout, "  header of %d bytes, %s, %s parameters\n", f.HeaderBytes, diag.Count(len(f.Tensors), "tensor"), thousands(parameters))
 		for _, dtype := range sortedKeys(bytes) {
 			fmt.Fprintf(e.stdout, "  %s: %s\n", dtype, diag.Size(bytes[dtype]))
 		}

@@ -58,7 +58,7 @@ func (c *mergeLoRACmd) run(e *env) (int, error) {
 	if err := stats.Report.WriteText(e.stderr, text); err != nil {
 		return statusFailed, err
 	}
-	fmt.Fprintf(e.stdout, "%s: %d of %d tensors merged, %s in %d files, %v\n", diag.Name(c.Out),
-		stats.Changed, stats.Tensors, diag.Size(uint64(stats.Bytes)), len(stats.Files), stats.Elapsed.Round(time.Millisecond))
+	fmt.Fprintf(e.stdout, "%s: %d of %s merged, %s in %s, %v\n", diag.Name(c.Out),
+		stats.Changed, diag.Count(stats.Tensors, "tensor"), diag.Size(uint64(stats.Bytes)), diag.Count(len(stats.Files), "file"), stats.Elapsed.Round(time.Millisecond))
 	return statusOK, nil
 }

@@ -80,12 +80,12 @@ func (c *mergeZeroCmd) run(e *env) (int, error) {
 	if err := stats.Report.WriteText(e.stderr, &diag.TextOptions{Color: e.color, Indent: "  "}); err != nil {
 		return statusFailed, err
 	}
-	what := fmt.Sprintf("ZeRO-%d, %d ranks", s.Stage, s.Ranks)
+	what := fmt.Sprintf("ZeRO-%d, %s", s.Stage, diag.Count(s.Ranks, "rank"))
 	switch {
 	case s.Universal:
 		what = "universal checkpoint"
 	case s.FSDP:
-		what = fmt.Sprintf("FSDP, %d ranks", s.Ranks)
+		what = "FSDP, " + diag.Count(s.Ranks, "rank")
 	}
 	if stats.Verified > 0 {
 		const most = 3
@@ -95,7 +95,7 @@ func (c *mergeZeroCmd) run(e *env) (int, error) {
 		}
 		fmt.Fprintf(e.stdout, "%d trained parameters, rounded, are those of the working copy in %s\n", stats.Verified, with)
 	}
-	fmt.Fprintf(e.stdout, "%s (%s, %s): %d tensors, %s in %d files, %v\n", diag.Name(c.Out), what, diag.Name(s.Tag),
-		stats.Tensors, diag.Size(uint64(stats.Bytes)), len(stats.Files), stats.Elapsed.Round(time.Millisecond))
+	fmt.Fprintf(e.stdout, "%s (%s, %s): %s, %s in %s, %v\n", diag.Name(c.Out), what, diag.Name(s.Tag),
+		diag.Count(stats.Tensors, "tensor"), diag.Size(uint64(stats.Bytes)), diag.Count(len(stats.Files), "file"), stats.Elapsed.Round(time.Millisecond))
 	return statusOK, nil
 }

@@ -49,7 +49,7 @@ func (c *renameAdapterCmd) run(e *env) (int, error) {
 	if err := stats.Report.WriteText(e.stderr, text); err != nil {
 		return statusFailed, err
 	}
-	fmt.Fprintf(e.stdout, "%s: %d of %d tensors renamed%s\n", diag.Name(c.Out), stats.Renamed, stats.Tensors, describeRename(stats))
+	fmt.Fprintf(e.stdout, "%s: %d of %s renamed%s\n", diag.Name(c.Out), stats.Renamed, diag.Count(stats.Tensors, "tensor"), describeRename(stats))
 	if stats.Report.Count(diag.Error) > 0 {
 		return statusProblem, nil
 	}

@@ -111,7 +111,7 @@ func (c *runsListCmd) run(e *env) (int, error) {
 	if c.JSON {
 		return status, c.writeJSON(e, r, p, protected)
 	}
-	fmt.Fprintf(e.stdout, "%s: %d checkpoints\n", diag.Name(r.Dir), len(r.Checkpoints))
+	fmt.Fprintf(e.stdout, "%s: %s\n", diag.Name(r.Dir), diag.Count(len(r.Checkpoints), "checkpoint"))
 	fmt.Fprintf(e.stdout, "  %8s %7s %9s %9s %-8s %-8s %10s  %-9s %s\n", "step", "epoch", "loss", "metric", "kind", "state", "size", "whole", "resume")
 	for _, ck := range r.Checkpoints {
 		whole := map[bool]string{true: "yes", false: "NO"}[ck.Complete]
@@ -242,14 +242,14 @@ func (c *runsUsageCmd) run(e *env) (int, error) {
 		}
 		roots = append(roots, r)
 		if u.Skipped > 0 {
-			err = errors.Join(err, fmt.Errorf("%s: %d entries could not be read", u.Path, u.Skipped))
+			err = errors.Join(err, fmt.Errorf("%s: %s could not be read", u.Path, diag.Count(u.Skipped, "entry")))
 		}
 		if !c.JSON {
 			free := "free space not known"
 			if u.Free >= 0 {
 				free = diag.Size(uint64(u.Free)) + " free"
 			}
-			fmt.Fprintf(e.stdout, "%10s on disk %10s in %d files  %s, %s\n", diag.Size(uint64(u.Allocated)), diag.Size(uint64(u.Apparent)), u.Files, diag.Name(u.Path), free)
+			fmt.Fprintf(e.stdout, "%10s on disk %10s in %s  %s, %s\n", diag.Size(uint64(u.Allocated)), diag.Size(uint64(u.Apparent)), diag.Count(u.Files, "file"), diag.Name(u.Path), free)
 		}
 	}
 	if c.JSON {

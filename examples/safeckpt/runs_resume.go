@@ -55,7 +55,7 @@ func (c *runsResumeCmd) run(e *env) (int, error) {
 	if a.Argument != "" {
 		fmt.Fprintf(e.stdout, "Resume with\n  %s\n", a.Argument)
 		if a.WorldSize > 1 {
-			fmt.Fprintf(e.stdout, "on %d processes, as it was written\n", a.WorldSize)
+			fmt.Fprintf(e.stdout, "on %s, as it was written\n", diag.Count(a.WorldSize, "process"))
 		}
 	}
 	if a.Python != "" {

@@ -189,7 +189,7 @@ func writeTarget(w io.Writer, r *checkpoint.Result) {
 	}
 	fmt.Fprintf(w, "%s: %s\n", diag.Name(r.Path), strings.Join(what, ", "))
 	if r.Tensors > 0 {
-		fmt.Fprintf(w, "  %d tensors, %s parameters, %s\n", r.Tensors, thousands(r.Parameters), diag.Size(r.Bytes))
+		fmt.Fprintf(w, "  %s, %s parameters, %s\n", diag.Count(r.Tensors, "tensor"), thousands(r.Parameters), diag.Size(r.Bytes))
 	}
 	var state []string
 	if r.Step >= 0 {

@@ -51,7 +51,7 @@ func (c *watchCmd) run(e *env) (int, error) {
 		}
 		for _, s := range all {
 			if len(events) > 0 {
-				fmt.Fprintf(e.stdout, "%s %s: %d checkpoints, %s on disk, %s free. ", time.Now().Format(time.TimeOnly), diag.Name(s.Run.Dir), len(s.Run.Checkpoints), size(s.Usage.Allocated), size(max(0, s.Usage.Free)))
+				fmt.Fprintf(e.stdout, "%s %s: %s, %s on disk, %s free. ", time.Now().Format(time.TimeOnly), diag.Name(s.Run.Dir), diag.Count(len(s.Run.Checkpoints), "checkpoint"), size(s.Usage.Allocated), size(max(0, s.Usage.Free)))
 				if f := s.Prediction.Forecast; f.FullIn > 0 {
 					fmt.Fprintf(e.stdout, "A save finds no room in about %s. ", f.FullIn.Round(time.Minute))
 				}
