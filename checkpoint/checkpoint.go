@@ -13,6 +13,7 @@ import (
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/hfconfig"
+	"github.com/safeckpt/safeckpt/internal/regular"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
@@ -187,8 +188,8 @@ func openRegular(fsys fs.FS, name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	if err := regular.Check(name, info); err != nil {
+		return nil, err
 	}
 	return fsys.Open(name)
 }

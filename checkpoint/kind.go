@@ -70,6 +70,15 @@ var (
 	leftoverTmp   = regexp.MustCompile(`^\.tmp[A-Za-z0-9]{6}$`)
 )
 
+// isFileName reports whether a directory of this name is a mistake.
+func isFileName(name string) bool {
+	switch name {
+	case configFile, adapterConfigFile, adapterFile, trainerStateFile, trainingArgsFile, optimizerFile, schedulerFile:
+		return true
+	}
+	return modelFile.MatchString(name) || rngFile.MatchString(name)
+}
+
 // A listing is a directory read once: the files in it, and the names in its
 // sub-directories (one level). Hidden files are no part of a checkpoint (macOS
 // leaves a ._model.safetensors, editors leave locks), but for what safetensors
@@ -129,7 +138,7 @@ func list(fsys fs.FS) (*listing, error) {
 				isDir = info.IsDir()
 			}
 		}
-		if !isDir {
+		if !isDir || isFileName(name) { // else whoever opens it says that it is none
 			l.files[name] = err
 			continue
 		}

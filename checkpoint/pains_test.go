@@ -51,9 +51,25 @@ func TestCommonDamage(t *testing.T) {
 			dir: vl, damage: []checkpointtest.Damage{checkpointtest.Truncate(weights, 0.75)},
 			code: diag.FileTruncated, severity: diag.Error, message: "57.84|of 77.12 kB|75.0 %|tensors incomplete|first", cause: "interrupted", fix: "again",
 		},
+		"directory for weights": {
+			dir: vl, damage: []checkpointtest.Damage{directoryFor(weights)},
+			code: diag.FileNotRegular, severity: diag.Error, message: "is a directory, not a file", cause: "container", fix: "ls -l",
+		},
+		"directory for an adapter": {
+			dir: lora, damage: []checkpointtest.Damage{directoryFor("adapter_model.safetensors")},
+			code: diag.FileNotRegular, severity: diag.Error, message: "is a directory, not a file", cause: "container", fix: "ls -l",
+		},
+		"directory for a shard": {
+			dir: sharded, damage: []checkpointtest.Damage{directoryFor("model-00003-of-00006.safetensors")},
+			code: diag.FileNotRegular, severity: diag.Error, message: "is a directory, not a file", cause: "container", fix: "ls -l",
+		},
+		"directory for config.json": {
+			dir: vl, damage: []checkpointtest.Damage{directoryFor("config.json")},
+			code: diag.FileNotRegular, severity: diag.Error, message: "is a directory, not a file", cause: "container", fix: "ls -l",
+		},
 		"missing shard": {
 			dir: sharded, damage: []checkpointtest.Damage{checkpointtest.Remove("model-00003-of-00006.safetensors")},
-			code: diag.ShardMissing, severity: diag.Error, message: "model-00003-of-00006.safetensors|missing|tensors", cause: "download", fix: "model-00003-of-00006.safetensors",
+			code: diag.ShardMissing, severity: diag.Error, message: "model-00003-of-00006.safetensors|missing|tensors", cause: "download", fix: "from where the others came from",
 		},
 		"stray shard": {
 			dir: sharded, damage: []checkpointtest.Damage{copyFile("model-00001-of-00006.safetensors", "model-00001-of-00002.safetensors")},
@@ -197,6 +213,17 @@ func firstOf(r *checkpoint.Result, code diag.Code) *diag.Problem {
 		}
 	}
 	return nil
+}
+
+// directoryFor puts a directory where a file was.
+func directoryFor(file string) checkpointtest.Damage {
+	return func(dir string) error {
+		name := filepath.Join(dir, file)
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+		return os.Mkdir(name, 0o777)
+	}
 }
 
 func copyFile(from, to string) checkpointtest.Damage {

@@ -28,6 +28,9 @@ func checkTexts(v *validation) error {
 			return err
 		}
 		text, err := v.c.readText(name)
+		if v.notAFile(name, err) {
+			continue
+		}
 		var dups []pyjson.Duplicate
 		if err == nil {
 			dups, err = pyjson.Check(text)

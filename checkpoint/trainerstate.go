@@ -124,6 +124,9 @@ func finite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
 // checkTrainerState holds trainer_state.json against the directory it lies in.
 func checkTrainerState(v *validation) error {
 	c := v.c
+	if v.notAFile(trainerStateFile, c.trainerErr) {
+		return nil
+	}
 	if c.trainerErr != nil {
 		p := diag.New(diag.TrainerStateInvalid, "trainer_state.json is not usable: %v", c.trainerErr)
 		p.File, p.Want, p.Got = trainerStateFile, "the JSON object that the Trainer writes", c.trainerErr.Error()

@@ -2,14 +2,13 @@ package checkpoint
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/safeckpt/safeckpt/internal/pickle"
+	"github.com/safeckpt/safeckpt/internal/regular"
 )
 
 // TrainingArgs is what training_args.bin says of how a run saves. The file is a
@@ -37,18 +36,19 @@ type TrainingArgs struct {
 // ReadTrainingArgs reads the training_args.bin of a checkpoint directory. The
 // error is fs.ErrNotExist if there is none.
 func ReadTrainingArgs(ctx context.Context, dir string) (*TrainingArgs, error) {
-	f, err := os.Open(filepath.Join(dir, trainingArgsFile))
+	name := filepath.Join(dir, trainingArgsFile)
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := regular.Check(name, info); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: f.Name(), Err: errors.New("not a regular file")}
-	}
 	return parseTrainingArgs(ctx, f, info.Size())
 }
 

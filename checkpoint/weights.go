@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/internal/regular"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
@@ -48,12 +49,25 @@ func (w *weights) close() error {
 
 // unreadable tells an error of the file system.
 func unreadable(name string, err error) diag.Problem {
+	if p, ok := regular.Problem(name, err); ok {
+		return p
+	}
 	p := diag.New(diag.FileUnreadable, "cannot be read: %s", plainError(err))
 	p.File, p.Got = name, plainError(err)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
 		p.Cause, p.Fix = "missing permissions, or a symlink that points nowhere", "look at it with: ls -lL "+diag.Name(name)
 	}
 	return p
+}
+
+// notAFile adds the problem of something that is no file, and says whether err was
+// of that.
+func (v *validation) notAFile(name string, err error) bool {
+	p, ok := regular.Problem(name, err)
+	if ok {
+		v.add(p)
+	}
+	return ok
 }
 
 // plainError leaves out the path, which the problem names, and which may hold

@@ -17,6 +17,7 @@ const (
 	FileOther      Code = "F019"
 	FileMissing    Code = "F030"
 	FileUnreadable Code = "F031"
+	FileNotRegular Code = "F032"
 )
 
 var fileCodes = []Info{
@@ -54,4 +55,7 @@ var fileCodes = []Info{
 		"A file that another file names, or that this kind of checkpoint needs, is not there.", "", ""},
 	{FileUnreadable, Error, "file cannot be read", "files cannot be read",
 		"The operating system refused to open or read the file.", "", ""},
+	{FileNotRegular, Error, "not a file", "files are directories, pipes or devices",
+		"Something else than a file has the name of one. Containers make an empty directory where a file that they should mount is missing.",
+		"model.safetensors is a directory, not a file", ""},
 }

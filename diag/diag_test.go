@@ -144,6 +144,38 @@ func TestSize(t *testing.T) {
 	}
 }
 
+func TestWriteTextFoldsFiles(t *testing.T) {
+	var r diag.Report
+	for i := range 8 {
+		p := diag.New(diag.FileLFSPointer, "134-byte Git LFS pointer, not weights")
+		p.File, p.Fix = fmt.Sprintf("model-%d.safetensors", i), "git lfs pull"
+		r.Add(p)
+	}
+	for i := range 3 { // few enough
+		p := diag.New(diag.ShardStray, "a.%d is not of this model", i)
+		p.File = fmt.Sprintf("a.%d", i)
+		r.Add(p)
+	}
+	var b strings.Builder
+	require.NoError(t, r.WriteText(&b, nil))
+	require.Equal(t, `error   F011  8 files are Git LFS pointers instead of weights
+              model-0.safetensors
+              model-1.safetensors
+              model-2.safetensors
+              model-3.safetensors
+              model-4.safetensors
+              model-5.safetensors
+              and 2 more like these
+        e.g.  model-0.safetensors: 134-byte Git LFS pointer, not weights
+        e.g.  model-1.safetensors: 134-byte Git LFS pointer, not weights
+        e.g.  model-2.safetensors: 134-byte Git LFS pointer, not weights
+        fix   git lfs pull
+warning I015  a.0 is not of this model
+warning I015  a.1 is not of this model
+warning I015  a.2 is not of this model
+`, b.String())
+}
+
 func TestWriteText(t *testing.T) {
 	var r diag.Report
 	for i := range 4 {

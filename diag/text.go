@@ -20,13 +20,13 @@ type TextOptions struct {
 // WriteText writes the report for people. Problems that share code, file, cause
 // and fix are told once, with the names of their tensors drawn together
 // (model.layers.{0-27}.mlp.up_proj.weight), so that a missing shard is a few
-// lines and not a wall.
+// lines and not a wall; so are those of many files.
 func (r *Report) WriteText(w io.Writer, o *TextOptions) error {
 	if o == nil {
 		o = &TextOptions{}
 	}
 	var b strings.Builder
-	for _, g := range groupProblems(r.Problems()) {
+	for _, g := range foldFiles(groupProblems(r.Problems())) {
 		g.write(&b, o)
 	}
 	omitted := r.Omitted()
@@ -55,7 +55,10 @@ func (r *Report) Summary() string {
 	return s
 }
 
-type group struct{ problems []Problem }
+type group struct {
+	problems []Problem
+	files    bool // each is of another file
+}
 
 // groupProblems joins neighbours in the report's order, so the worst stay first.
 func groupProblems(problems []Problem) []*group {
@@ -79,6 +82,40 @@ func groupProblems(problems []Problem) []*group {
 	return out
 }
 
+// foldFiles joins groups that say the same of many files, each as a whole.
+func foldFiles(groups []*group) []*group {
+	const few = 3
+	type key struct {
+		code       Code
+		severity   Severity
+		cause, fix string
+	}
+	same := make(map[key][]*group)
+	keyOf := func(g *group) (key, bool) {
+		p := g.problems[0]
+		return key{p.Code, p.Severity, p.Cause, p.Fix}, len(g.problems) == 1 && p.File != "" && p.Tensor == "" && p.Offset == nil
+	}
+	for _, g := range groups {
+		if k, ok := keyOf(g); ok {
+			same[k] = append(same[k], g)
+		}
+	}
+	return slices.DeleteFunc(groups, func(g *group) bool {
+		k, ok := keyOf(g)
+		if !ok || len(same[k]) <= few {
+			return false
+		}
+		if g != same[k][0] {
+			return true
+		}
+		for _, other := range same[k][1:] {
+			g.problems = append(g.problems, other.problems...)
+		}
+		g.files = true
+		return false
+	})
+}
+
 var colors = [...]string{Note: "\x1b[36m", Warning: "\x1b[33m", Error: "\x1b[31m"}
 
 func (g *group) write(b *strings.Builder, o *TextOptions) {
@@ -99,7 +136,11 @@ func (g *group) write(b *strings.Builder, o *TextOptions) {
 		}
 	} else {
 		many := cmp.Or(byCode[p.Code].Many, "problems")
-		fmt.Fprintf(b, "%s%s  %s%d %s\n", o.Indent, label, place(&Problem{File: p.File}), len(g.problems), many)
+		where := place(&Problem{File: p.File})
+		if g.files {
+			where = ""
+		}
+		fmt.Fprintf(b, "%s%s  %s%d %s\n", o.Indent, label, where, len(g.problems), many)
 		if names := g.names(); len(names) > 0 {
 			const room = 6
 			shown := Templates(names)
@@ -114,6 +155,9 @@ func (g *group) write(b *strings.Builder, o *TextOptions) {
 			if i == cmp.Or(o.Details, 3) {
 				break
 			}
+			if g.files && !strings.Contains(q.Message, Name(q.File)) {
+				q.Message = place(&q) + q.Message
+			}
 			line("e.g.", q.Message)
 		}
 	}
@@ -124,7 +168,9 @@ func (g *group) write(b *strings.Builder, o *TextOptions) {
 func (g *group) names() []string {
 	var names []string
 	for _, p := range g.problems {
-		if p.Tensor != "" {
+		if g.files {
+			names = append(names, p.File)
+		} else if p.Tensor != "" {
 			names = append(names, p.Tensor)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/internal/mmapfile"
+	"github.com/safeckpt/safeckpt/internal/regular"
 )
 
 // A File is an open safetensors file whose header has been read and accepted.
@@ -48,7 +49,7 @@ func Open(name string, opts *OpenOptions) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRegular(name, info); err != nil {
+	if err := regular.Check(name, info); err != nil {
 		return nil, err
 	}
 	f, err := os.Open(name)
@@ -65,7 +66,7 @@ func OpenFS(fsys fs.FS, name string, opts *OpenOptions) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRegular(name, info); err != nil {
+	if err := regular.Check(name, info); err != nil {
 		return nil, err
 	}
 	f, err := fsys.Open(name)
@@ -82,18 +83,6 @@ func OpenFS(fsys fs.FS, name string, opts *OpenOptions) (*File, error) {
 // name and cannot be mapped.
 func NewFile(r io.ReaderAt, size int64, opts *OpenOptions) (*File, error) {
 	return newFile(r, "", size, opts)
-}
-
-// checkRegular refuses directories, pipes and devices.
-func checkRegular(name string, info fs.FileInfo) error {
-	if info.Mode().IsRegular() {
-		return nil
-	}
-	err := fs.ErrInvalid
-	if info.IsDir() {
-		err = errors.New("is a directory")
-	}
-	return &fs.PathError{Op: "open", Path: name, Err: err}
 }
 
 // openFile takes over f.

@@ -47,13 +47,20 @@ func (m *Model) check(dir *dirList, f found) {
 
 // missing reports a file that the index names and that is not there.
 func missing(name string, tensors []string, files int, listed bool) diag.Problem {
-	p := diag.New(diag.ShardMissing, "missing %s of %d files; %d tensors are lost with it: %s", diag.Name(name), files, len(tensors), parts(tensors))
+	message := fmt.Sprintf("missing %s of %d files", diag.Name(name), files)
+	if files == 1 {
+		message = diag.Name(name) + " is missing"
+	}
+	if len(tensors) > 0 {
+		message += fmt.Sprintf("; %s lost with it: %s", diag.Count(len(tensors), "tensor"), parts(tensors))
+	}
+	p := diag.New(diag.ShardMissing, "%s", message)
 	p.File = name
 	p.Cause = "a download, copy or save that was interrupted, or the index is of another save"
-	p.Fix = "get " + diag.Name(name) + " from where the others came from, or use the checkpoint before it"
+	p.Fix = "get what is missing from where the others came from, or use the checkpoint before it"
 	if listed {
 		p.Cause = "it is a symbolic link to a file that is gone, such as a blob of a cache that was cleaned"
-		p.Fix = "download the model again, e.g. hf download REPO " + shellArg(name)
+		p.Fix = "download the model again, e.g. hf download REPO"
 	}
 	return p
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/internal/pyjson"
+	"github.com/safeckpt/safeckpt/internal/regular"
 )
 
 // An index is the decoded *.safetensors.index.json of a sharded model.
@@ -53,7 +54,7 @@ func readSmall(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRegular(name, info); err != nil {
+	if err := regular.Check(name, info); err != nil {
 		return nil, err
 	}
 	f, err := fsys.Open(name)
@@ -69,6 +70,9 @@ func readSmall(fsys fs.FS, name string, limit int64) ([]byte, error) {
 }
 
 func unreadable(name string, err error) diag.Problem {
+	if p, ok := regular.Problem(name, err); ok {
+		return p
+	}
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		err = path.Err // the path may be of a stranger's making
 	}

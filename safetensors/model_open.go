@@ -123,7 +123,7 @@ func listDir(fsys fs.FS) (*dirList, error) {
 	d := &dirList{names: make(map[string]bool)}
 	for _, e := range entries {
 		name := e.Name()
-		if e.IsDir() || strings.HasPrefix(name, ".") { // such as macOS's ._model.safetensors
+		if e.IsDir() && !strings.HasSuffix(name, ext) || strings.HasPrefix(name, ".") { // such as macOS's ._model.safetensors
 			continue
 		}
 		d.names[name] = true

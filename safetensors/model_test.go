@@ -98,7 +98,7 @@ func TestModelProblems(t *testing.T) {
 		usable int // tensors that can still be had
 	}{
 		{"missing shard", func(t *testing.T, fsys fstest.MapFS) { delete(fsys, shard2) },
-			diag.ShardMissing, shard2, "", "missing " + shard2 + " of 2 files; 3 tensors are lost with it: head, layers.{1-2} (2)", 2},
+			diag.ShardMissing, shard2, "", "missing " + shard2 + " of 2 files; 3 tensors lost with it: head, layers.{1-2} (2)", 2},
 		{"cut shard", func(t *testing.T, fsys fstest.MapFS) {
 			fsys[shard2].Data = fsys[shard2].Data[:len(fsys[shard2].Data)-6]
 		},
@@ -107,7 +107,7 @@ func TestModelProblems(t *testing.T) {
 			fsys[shard2].Data = []byte("version https://git-lfs.github.com/spec/v1\noid sha256:9f\nsize 49\n")
 		}, diag.FileLFSPointer, shard2, "", "LFS pointer", 2},
 		{"not a file", func(t *testing.T, fsys fstest.MapFS) { fsys[shard2] = &fstest.MapFile{Mode: fs.ModeDir} },
-			diag.FileUnreadable, shard2, "", "is a directory", 2},
+			diag.FileNotRegular, shard2, "", "is a directory", 2},
 		{"tensor absent", func(t *testing.T, fsys fstest.MapFS) {
 			weightMap(t, fsys, func(m map[string]string) { m["extra"] = shard1 })
 		}, diag.TensorNotInShard, indexName, "extra", "places extra in " + shard1 + ", which does not hold it", 5},

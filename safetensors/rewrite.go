@@ -12,6 +12,7 @@ import (
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/internal/atomicfile"
+	"github.com/safeckpt/safeckpt/internal/regular"
 )
 
 // RewriteOptions say what Rewrite changes; nil means only the padding of the
@@ -42,7 +43,7 @@ func Rewrite(ctx context.Context, dst, src string, o *RewriteOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := checkRegular(src, info); err != nil {
+	if err := regular.Check(src, info); err != nil {
 		return err
 	}
 	in, err := os.Open(src)
