@@ -6,8 +6,9 @@
 #
 # OUTDIR is where outputs go (and are removed between runs); its file system is what
 # is measured. ZERO_TO_FP32 names a Python that has deepspeed; without it the peer
-# is left out. Each line: what, checkpoint, wall and CPU seconds, peak resident
-# kB.
+# is left out, with it it runs in every other round. Each line: what, checkpoint,
+# wall and CPU seconds, peak resident kB. Ours syncs what it writes; cp is followed by
+# a sync of the file.
 set -eu
 out=$(realpath "$1") rounds=$2
 shift 2
@@ -32,10 +33,14 @@ while [ $round -lt "$rounds" ]; do
 		measure "ours f32 $name" "$tool" merge-zero "$dir" "$out/merged"
 		mv "$out/merged/model.safetensors" "$out/source"
 		measure "cp $name" sh -c "cp --reflink=never --sparse=never '$out/source' '$out/copy' && sync '$out/copy'"
-		rm -rf "$out/merged" "$out/copy" "$out/source"
+		rm -rf "$out/merged" "$out/copy"
 		measure "ours bf16 $name" "$tool" merge-zero --dtype bf16 "$dir" "$out/merged"
 		rm -rf "$out/merged"
-		if [ -n "${ZERO_TO_FP32:-}" ]; then
+		measure "cp $name" sh -c "cp --reflink=never --sparse=never '$out/source' '$out/copy' && sync '$out/copy'"
+		rm -rf "$out/copy" "$out/source"
+		measure "ours f32 $name" "$tool" merge-zero "$dir" "$out/merged"
+		rm -rf "$out/merged"
+		if [ -n "${ZERO_TO_FP32:-}" ] && [ $((round % 2)) = 1 ]; then
 			measure "zero_to_fp32 $name" "$ZERO_TO_FP32" -m deepspeed.utils.zero_to_fp32 --safe_serialization --max_shard_size 100GB "$dir" "$out/peer"
 			rm -rf "$out/peer"
 		fi
