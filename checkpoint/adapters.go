@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/peft"
-	"github.com/safeckpt/safeckpt/safetensors"
 )
 
 // An adapter is one PEFT adapter, in the checkpoint's directory or in a
@@ -18,7 +18,6 @@ type adapter struct {
 	config    *peft.Config
 	configErr error    // nil if there is no config either
 	weights   *weights // nil if there is no adapter_model.safetensors
-	pickled   bool     // adapter_model.bin is there
 }
 
 func (a *adapter) close() error { return a.weights.close() }
@@ -43,7 +42,6 @@ func (c *Checkpoint) openAdapters(o *Options) {
 		if name := path.Join(dir, adapterFile); exists(c.fsys, name) {
 			a.weights = openWeights(c.fsys, name, o.Files)
 		}
-		a.pickled = exists(c.fsys, path.Join(dir, adapterBinFile))
 		c.adapters = append(c.adapters, a)
 	}
 }
@@ -91,18 +89,13 @@ func (v *validation) checkAdapter(a *adapter, base *peft.Base, r *diag.Report) b
 		return false
 	case a.config == nil:
 		v.unheld = "there is no " + adapterConfigFile
-		p := diag.New(diag.AdapterConfigMissing, "%s is here without %s", adapterFile, adapterConfigFile)
-		p.File, p.Want = adapterConfigFile, "the config that PEFT saves beside the weights"
-		p.Cause, p.Fix = "only the weights were copied", "copy adapter_config.json from where the adapter was trained: rank, alpha and targets are in it"
-		r.Add(p)
-		return false
+		return v.absent(a, r)
 	}
 	if v.r.Adapter == "" {
 		v.r.Adapter = describeAdapter(a.config)
 	}
 	if a.weights == nil {
-		r.Add(missingAdapter(a.pickled))
-		return false
+		return v.absent(a, r)
 	}
 	if a.weights.header == nil || a.weights.header.Tensors == nil && a.weights.file == nil {
 		return false // what is wrong with the file has been said
@@ -115,20 +108,14 @@ func (v *validation) checkAdapter(a *adapter, base *peft.Base, r *diag.Report) b
 	return found.Expected
 }
 
-func missingAdapter(pickled bool) diag.Problem {
-	if pickled {
-		p := diag.New(diag.FormatNotChecked, "%s is a pickle, which is not checked, and there is no %s", adapterBinFile, adapterFile)
-		p.Severity = diag.Error // there is nothing else that could be called valid
-		p.File, p.Want = adapterBinFile, adapterFile
-		p.Cause = "saved with safe_serialization=False, or by PEFT before 0.6"
-		p.Fix = "load it where it is trusted and save it again: model.save_pretrained(DIR) writes safetensors"
-		return p
+// absent says what there is not of an adapter.
+func (v *validation) absent(a *adapter, r *diag.Report) (held bool) {
+	if dir, err := fs.Sub(v.c.fsys, a.dir); err == nil {
+		if p, ok := peft.Absent(dir); ok {
+			r.Add(p)
+		}
 	}
-	p := diag.New(diag.WeightsMissing, "%s is here, but no %s", adapterConfigFile, adapterFile)
-	p.File, p.Want = adapterFile, "the adapter's weights"
-	p.Cause = "the save was killed, only the small files were copied, or the clone has no large files"
-	p.Fix = "copy or download " + adapterFile + "; after a git clone: git lfs pull"
-	return p
+	return false
 }
 
 func describeAdapter(c *peft.Config) string {
@@ -152,12 +139,7 @@ func (v *validation) openBase() (*peft.Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := Open(v.ctx, dir, &Options{Registry: v.c.registry, Files: v.o.Files})
-	if err != nil {
-		return nil, err
-	}
-	defer b.Close()
-	base, err := b.asBase()
+	base, err := peft.OpenBase(os.DirFS(dir), v.c.registry)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
@@ -165,26 +147,6 @@ func (v *validation) openBase() (*peft.Base, error) {
 		base.Name = v.o.Base // a name, not a directory's path
 	}
 	return base, nil
-}
-
-// asBase returns the modules of a full model: by its config, else by the names
-// of its tensors.
-func (c *Checkpoint) asBase() (*peft.Base, error) {
-	if config := c.Config(); config != nil {
-		if x, err := c.registry.Expect(config, nil); err == nil {
-			return peft.NewBase(x), nil
-		}
-	}
-	if c.model == nil {
-		return nil, errors.New("no config.json of a model type that is known and no weights in safetensors: nothing to hold the adapter against")
-	}
-	return peft.BaseFromTensors(func(yield func(*safetensors.TensorInfo) bool) {
-		for _, info := range c.model.Infos() {
-			if !yield(info) {
-				return
-			}
-		}
-	}), nil
 }
 
 // checkAdapterValues looks for what only an adapter's values show.

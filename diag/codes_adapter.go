@@ -50,6 +50,9 @@ const (
 	AdapterNotFinite Code = "A061"
 	AdapterUntied    Code = "A062"
 	AdapterOnTied    Code = "A063"
+
+	AdapterAbsent Code = "A070"
+	BaseAbsent    Code = "A071"
 )
 
 var adapterCodes = []Info{
@@ -150,4 +153,9 @@ var adapterCodes = []Info{
 		"modules_to_save trained one of two tied weights on its own. The merged model stores both, and tie_word_embeddings is false in its config.json.", "", ""},
 	{AdapterOnTied, Warning, "adapter on a tied output embedding", "adapters are on tied output embeddings",
 		"The adapter changes the output embedding, which is one weight with the input embedding. Merging changes both, as in PEFT; in training only the output was changed.", "", "peft 0.21.2 tuners/tuners_utils.py, tied target modules"},
+
+	{AdapterAbsent, Error, "no adapter here", "directories hold no adapter",
+		"The directory that was given as an adapter's has neither adapter_config.json nor adapter_model.safetensors.", "no adapter here: this is a full model", "peft 0.21.2 config.py, from_pretrained"},
+	{BaseAbsent, Error, "no base model here", "directories hold no base model",
+		"The directory that was given as the base's holds no model: no weights in safetensors and no config.json of a model type that is known.", "the base is an adapter, no model", ""},
 }

@@ -26,7 +26,7 @@ func ExampleMerge() {
 
 	// This one was saved without being converted to plain LoRA.
 	_, err = peft.Merge(context.Background(), "testdata/bases/llama_fp32", "testdata/fixtures/llama_pissa", filepath.Join(dir, "other"), nil)
-	var refused *peft.MergeError
+	var refused *peft.RefusedError
 	if errors.As(err, &refused) {
 		fmt.Println("refused:", refused.Report.Problems()[0].Code)
 	}

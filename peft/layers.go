@@ -111,7 +111,7 @@ func (k *check) evenStack(stem string, layers map[int]map[string]bool) {
 			uneven = append(uneven, n)
 		}
 	}
-	if len(uneven) == 0 || full*2 <= last+1 || regular(uneven) {
+	if len(uneven) == 0 || full*2 <= last+1 || evenlySpaced(uneven) {
 		return
 	}
 	for _, n := range uneven {
@@ -130,8 +130,8 @@ func (k *check) selects(path string) bool {
 	return ok || k.c.Targets.allLinear() || k.isTargetParameter(path) && len(k.c.TargetParameters) > 0
 }
 
-// regular reports whether two or more layers come at equal distances above 1.
-func regular(layers []int) bool {
+// evenlySpaced reports whether two or more layers come at equal distances above 1.
+func evenlySpaced(layers []int) bool {
 	if len(layers) < 2 || layers[1]-layers[0] == 1 {
 		return false
 	}

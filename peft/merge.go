@@ -13,6 +13,7 @@ import (
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/hfconfig"
 	"github.com/safeckpt/safeckpt/internal/modeldir"
+	"github.com/safeckpt/safeckpt/internal/regular"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
@@ -49,19 +50,6 @@ type MergeStats struct {
 	Report *diag.Report
 }
 
-// A MergeError says why an adapter cannot be merged into a base: what is wrong
-// with one of them, or between them, or that the result cannot be computed. errors.Is
-// finds each code of its problems.
-type MergeError struct{ Report *diag.Report }
-
-func (e *MergeError) Error() string { return e.Report.Summary() }
-
-// Is reports whether target is the code of one of the problems.
-func (e *MergeError) Is(target error) bool {
-	c, ok := target.(diag.Code)
-	return ok && e.Report.Has(c)
-}
-
 // Merge writes to the directory dst the model that PEFT's from_pretrained,
 // merge_and_unload and save_pretrained make of the directories base and adapter:
 // the same bits, tensor by tensor, in the base's sharding and with its config and
@@ -69,7 +57,7 @@ func (e *MergeError) Is(target error) bool {
 // Memory does not grow with the model, only with the largest module's A and B. The
 // result appears whole or not at all.
 //
-// What Check finds, and what cannot be merged exactly, is a *MergeError; nothing
+// What Check finds, and what cannot be merged exactly, is a *RefusedError; nothing
 // is then written. Other errors are those of ctx, of the file systems, and of
 // options that cannot be.
 //
@@ -143,11 +131,14 @@ func (in *mergeInput) close() (err error) {
 // openMerge opens base and adapter. The input is to be closed even after an error.
 func openMerge(ctx context.Context, base, adapter source, o *MergeOptions) (*mergeInput, error) {
 	in := &mergeInput{base: base.fsys}
-	config, err := openAdapter(in, adapter.fsys)
+	_, config, f, err := openAdapter(adapter.fsys)
 	if err != nil {
 		return in, err
 	}
-	if in.model, err = safetensors.OpenModel(base.fsys, nil); err != nil {
+	in.adapter = f
+	if in.model, err = safetensors.OpenModel(base.fsys, nil); errors.Is(err, safetensors.ErrNoModel) {
+		return in, refused(noBase(base.fsys))
+	} else if err != nil {
 		return in, fmt.Errorf("peft: base: %w", err)
 	}
 	if err := in.refuse(in.model.Report()); err != nil {
@@ -172,39 +163,49 @@ func openMerge(ctx context.Context, base, adapter source, o *MergeOptions) (*mer
 func (in *mergeInput) refuse(r *diag.Report) error {
 	in.report.Merge("", r)
 	if r.Count(diag.Error) > 0 {
-		return &MergeError{&in.report}
+		return &RefusedError{&in.report}
 	}
 	return nil
 }
 
-func openAdapter(in *mergeInput, fsys fs.FS) (*Config, error) {
-	text, err := readSmall(fsys, ConfigFile)
-	if err != nil {
-		return nil, fmt.Errorf("peft: adapter: %w", err)
+// openAdapter opens an adapter's directory. One that is no adapter's is a
+// *RefusedError, as are config and weights that cannot be used.
+func openAdapter(fsys fs.FS) (text []byte, c *Config, f *safetensors.File, err error) {
+	if _, err := fs.Stat(fsys, "."); err != nil {
+		return nil, nil, nil, fmt.Errorf("peft: adapter: %w", err)
 	}
-	config, err := ParseConfig(text)
-	var bad *ConfigError
-	if errors.As(err, &bad) {
-		in.report.Add(bad.Problem)
-		return nil, &MergeError{&in.report}
-	} else if err != nil {
-		return nil, err
+	if p, ok := Absent(fsys); ok {
+		return nil, nil, nil, refused(p)
 	}
-	in.adapter, err = safetensors.OpenFS(fsys, WeightsFile, nil)
-	var refused *safetensors.FormatError
-	if errors.As(err, &refused) {
-		return nil, in.refuse(refused.Report)
+	if text, err = readSmall(fsys, ConfigFile); err == nil {
+		if c, err = ParseConfig(text); err == nil {
+			f, err = safetensors.OpenFS(fsys, WeightsFile, nil)
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("peft: adapter: %w", err)
+	var badConfig *ConfigError
+	var badFile *safetensors.FormatError
+	switch {
+	case errors.As(err, &badConfig):
+		err = refused(badConfig.Problem)
+	case errors.As(err, &badFile):
+		err = &RefusedError{badFile.Report}
+	case err != nil:
+		err = fmt.Errorf("peft: adapter: %w", err)
 	}
-	return config, nil
+	return text, c, f, err
 }
 
 // maxSmall bounds the JSON files that are read whole, in bytes.
 const maxSmall = 16 << 20
 
 func readSmall(fsys fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(fsys, name)
+	if err == nil {
+		err = regular.Check(name, info)
+	}
+	if err != nil {
+		return nil, err
+	}
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
@@ -235,17 +236,12 @@ func (in *mergeInput) openBase(base source, o *MergeOptions) (*Base, error) {
 			p.File, p.Want, p.Got = "config.json", "float weights", "quantization_config "+diag.Name(q)
 			p.Cause = "adapters are trained on quantized bases to save memory, and merged into the original ones"
 			p.Fix = "give the model that the base was quantized from as --base"
-			return nil, in.refuse(reportOf(p))
+			in.report.Add(p)
+			return nil, &RefusedError{&in.report}
 		}
 		in.text = text
 	}
 	return OpenBase(base.fsys, o.Registry)
-}
-
-func reportOf(problems ...diag.Problem) *diag.Report {
-	r := &diag.Report{}
-	r.Add(problems...)
-	return r
 }
 
 func (in *mergeInput) infos() iter.Seq[*safetensors.TensorInfo] {

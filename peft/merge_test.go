@@ -92,7 +92,7 @@ func TestMergeAsPEFT(t *testing.T) {
 			t.Run(f.name, func(t *testing.T) {
 				out := filepath.Join(t.TempDir(), "out")
 				stats, err := peft.Merge(t.Context(), f.base, f.adapter, out, &peft.MergeOptions{Safe: safe})
-				var refused *peft.MergeError
+				var refused *peft.RefusedError
 				if f.name == "llama_pissa" { // would need an SVD
 					require.ErrorIs(t, err, diag.AdapterNotMerged)
 					return
@@ -287,9 +287,9 @@ func TestMergeRefuses(t *testing.T) {
 		require.ErrorIs(t, err, diag.AdapterNotMerged)
 	})
 	_, err := peft.Merge(t.Context(), base, "testdata/bases/qwen2", filepath.Join(dir, "out"), nil)
-	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.ErrorIs(t, err, diag.AdapterAbsent)
 	_, err = peft.Merge(t.Context(), "testdata/fixtures/qwen2_exclude", "testdata/fixtures/qwen2_exclude", filepath.Join(dir, "out"), nil)
-	require.ErrorIs(t, err, safetensors.ErrNoModel)
+	require.ErrorIs(t, err, diag.BaseAbsent)
 	require.Empty(t, names(t, dir))
 }
 

@@ -61,7 +61,7 @@ func FuzzMerge(f *testing.F) {
 		adapter[peft.WeightsFile] = &fstest.MapFile{Data: append(file, data...)}
 		out := filepath.Join(parent, "out")
 		stats, err := peft.MergeFS(t.Context(), in.base, adapter, out, &peft.MergeOptions{Workers: 1})
-		var refused *peft.MergeError
+		var refused *peft.RefusedError
 		if errors.As(err, &refused) {
 			require.NotZero(t, refused.Report.Count(diag.Error))
 		}

@@ -45,7 +45,7 @@ var mergers = map[string]merger{
 }
 
 // newMergePlan finds a place for every tensor of the adapter, or says in a
-// *MergeError why there is none.
+// *RefusedError why there is none.
 func newMergePlan(in *mergeInput, o *MergeOptions) (*mergePlan, error) {
 	p := &mergePlan{mergeInput: in, safe: o.Safe, targets: make(map[string]*mergeTarget), placed: make(map[*entry]bool)}
 	c := in.check.c

@@ -284,5 +284,5 @@ func (r *mergeRun) notFinite(t *mergeTarget) error {
 	p.Tensor, p.Want, p.Got = t.info.Name, "finite weights", "NaN or infinities"
 	p.Cause = "the adapter or the base holds NaN or infinities, or the sum is too large for " + t.info.DType.String()
 	p.Fix = "look for them: safeckpt verify --values ADAPTER; if there are none, convert the base to bfloat16 first"
-	return &MergeError{reportOf(p)}
+	return refused(p)
 }

@@ -11,7 +11,7 @@ import (
 
 // OpenBase returns the base that the model's directory fsys holds: by its
 // config.json if registry knows the model type, else by the names of its tensors.
-// A nil registry means hfconfig.Builtin(). Only config and headers are read.
+// What is no model is a *RefusedError. A nil registry means hfconfig.Builtin(). Only config and headers are read.
 func OpenBase(fsys fs.FS, registry *hfconfig.Registry) (*Base, error) {
 	if registry == nil {
 		registry = hfconfig.Builtin()
@@ -33,8 +33,10 @@ func OpenBase(fsys fs.FS, registry *hfconfig.Registry) (*Base, error) {
 		modelType = config.ModelType()
 	}
 	model, err := safetensors.OpenModel(fsys, nil)
-	if err != nil {
-		return nil, fmt.Errorf("peft: base: no config.json of a model type that is known, and no weights: %w", err)
+	if errors.Is(err, safetensors.ErrNoModel) {
+		return nil, refused(noBase(fsys))
+	} else if err != nil {
+		return nil, fmt.Errorf("peft: base: %w", err)
 	}
 	b := BaseFromTensors(func(yield func(*safetensors.TensorInfo) bool) {
 		for _, info := range model.Infos() {

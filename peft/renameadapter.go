@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,18 +32,6 @@ type RenameStats struct {
 	Report *diag.Report
 }
 
-// A RenameError says why the names of an adapter could not be made to fit.
-// errors.Is finds each code of its problems.
-type RenameError struct{ Report *diag.Report }
-
-func (e *RenameError) Error() string { return e.Report.Summary() }
-
-// Is reports whether target is the code of one of the problems.
-func (e *RenameError) Is(target error) bool {
-	c, ok := target.(diag.Code)
-	return ok && e.Report.Has(c)
-}
-
 // RenameAdapter writes to the directory dst a copy of the adapter in the directory
 // adapter whose names fit the base: with the prefix that PEFT looks for, without
 // the adapter's own name, modules where the present version of transformers has
@@ -53,7 +40,7 @@ func (e *RenameError) Is(target error) bool {
 // appears whole or not at all.
 //
 // An adapter whose names cannot be made to fit, or that is wrong in other ways
-// only, is a *RenameError; nothing is then written. Beside names that are mended
+// only, is a *RefusedError; nothing is then written. Beside names that are mended
 // other faults do not keep it from being copied; they are in the Report. A good
 // adapter is copied as it is.
 func RenameAdapter(ctx context.Context, base *Base, adapter, dst string, o *RenameOptions) (_ *RenameStats, err error) {
@@ -64,16 +51,9 @@ func RenameAdapter(ctx context.Context, base *Base, adapter, dst string, o *Rena
 		return nil, fmt.Errorf("peft: %w", err)
 	}
 	fsys := os.DirFS(adapter)
-	text, c, err := readConfig(fsys)
+	text, c, f, err := openAdapter(fsys)
 	if err != nil {
 		return nil, err
-	}
-	f, err := safetensors.OpenFS(fsys, WeightsFile, nil)
-	var refused *safetensors.FormatError
-	if errors.As(err, &refused) {
-		return nil, &RenameError{refused.Report}
-	} else if err != nil {
-		return nil, fmt.Errorf("peft: adapter: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 
@@ -92,7 +72,7 @@ func RenameAdapter(ctx context.Context, base *Base, adapter, dst string, o *Rena
 	after := Check(&Adapter{c, infos}, base)
 	stats.Report = &after.Report
 	if !named(after, k.res) || stats.Renamed == 0 && after.Report.Count(diag.Error) > 0 {
-		return nil, &RenameError{&after.Report}
+		return nil, &RefusedError{&after.Report}
 	}
 	dir, err := modeldir.Create(dst, o.Step)
 	if err != nil {
@@ -110,22 +90,6 @@ func RenameAdapter(ctx context.Context, base *Base, adapter, dst string, o *Rena
 		return nil, err
 	}
 	return stats, dir.Publish()
-}
-
-// readConfig reads and parses adapter_config.json.
-func readConfig(fsys fs.FS) ([]byte, *Config, error) {
-	text, err := readSmall(fsys, ConfigFile)
-	if err != nil {
-		return nil, nil, fmt.Errorf("peft: adapter: %w", err)
-	}
-	c, err := ParseConfig(text)
-	var bad *ConfigError
-	if errors.As(err, &bad) {
-		r := &diag.Report{}
-		r.Add(bad.Problem)
-		return nil, nil, &RenameError{r}
-	}
-	return text, c, err
 }
 
 func renamedTensors(f *safetensors.File, names map[string]string) ([]safetensors.TensorData, []safetensors.TensorInfo) {

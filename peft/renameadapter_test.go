@@ -144,7 +144,7 @@ func TestRenameAdapterRefuses(t *testing.T) {
 		src := writeAdapter(t, readFile(t, "faults", fault, ConfigFile), readTensors(t, "faults", fault))
 		dst := out()
 		_, err := RenameAdapter(t.Context(), configBase(t, e.Base), src, dst, nil)
-		var refused *RenameError
+		var refused *RefusedError
 		require.ErrorAs(t, err, &refused)
 		require.ErrorIs(t, err, code)
 		require.NoDirExists(t, dst)

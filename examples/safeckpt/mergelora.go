@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/safeckpt/safeckpt/checkpoint"
@@ -29,6 +30,18 @@ Examples:
   safeckpt merge-lora --base ./base --adapter ./adapter --max-shard-size 5GB merged`
 }
 
+// nothingWritten tells why.
+func nothingWritten(e *env, what string, err error) (int, error) {
+	var r *peft.RefusedError
+	if !errors.As(err, &r) {
+		return statusFailed, err
+	}
+	fmt.Fprintf(e.stderr, "%s, nothing was written\n", diag.Name(what))
+	return statusProblem, r.Report.WriteText(e.stderr, problemText(e))
+}
+
+func problemText(e *env) *diag.TextOptions { return &diag.TextOptions{Color: e.color, Indent: "  "} }
+
 func (c *mergeLoRACmd) run(e *env) (int, error) {
 	o := &peft.MergeOptions{Safe: c.Safe, Force: c.Force}
 	if c.MaxShardSize != "" {
@@ -42,20 +55,17 @@ func (c *mergeLoRACmd) run(e *env) (int, error) {
 	if err != nil {
 		return statusFailed, err
 	}
+	if _, err := os.Stat(c.Adapter); err != nil {
+		return statusFailed, err
+	}
 	var done func()
 	o.Progress, done = newProgress(e.stderr, "merging")
 	stats, err := peft.Merge(e.ctx, base, c.Adapter, c.Out, o)
 	done()
-	text := &diag.TextOptions{Color: e.color, Indent: "  "}
-	var refused *peft.MergeError
-	if errors.As(err, &refused) {
-		fmt.Fprintf(e.stderr, "%s: not merged, nothing was written\n", diag.Name(c.Adapter))
-		return statusProblem, refused.Report.WriteText(e.stderr, text)
-	}
 	if err != nil {
-		return statusFailed, err
+		return nothingWritten(e, c.Adapter+": not merged", err)
 	}
-	if err := stats.Report.WriteText(e.stderr, text); err != nil {
+	if err := stats.Report.WriteText(e.stderr, problemText(e)); err != nil {
 		return statusFailed, err
 	}
 	fmt.Fprintf(e.stdout, "%s: %d of %s merged, %s in %s, %v\n", diag.Name(c.Out),

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -34,19 +33,16 @@ func (c *renameAdapterCmd) run(e *env) (int, error) {
 	}
 	base, err := peft.OpenBase(os.DirFS(dir), nil)
 	if err != nil {
+		return nothingWritten(e, c.Base+": not a base", err)
+	}
+	if _, err := os.Stat(c.Adapter); err != nil {
 		return statusFailed, err
 	}
 	stats, err := peft.RenameAdapter(e.ctx, base, c.Adapter, c.Out, nil)
-	text := &diag.TextOptions{Color: e.color, Indent: "  "}
-	var refused *peft.RenameError
-	if errors.As(err, &refused) {
-		fmt.Fprintf(e.stderr, "%s: no change of names makes it fit, nothing was written\n", diag.Name(c.Adapter))
-		return statusProblem, refused.Report.WriteText(e.stderr, text)
-	}
 	if err != nil {
-		return statusFailed, err
+		return nothingWritten(e, c.Adapter+": not renamed", err)
 	}
-	if err := stats.Report.WriteText(e.stderr, text); err != nil {
+	if err := stats.Report.WriteText(e.stderr, problemText(e)); err != nil {
 		return statusFailed, err
 	}
 	fmt.Fprintf(e.stdout, "%s: %d of %s renamed%s\n", diag.Name(c.Out), stats.Renamed, diag.Count(stats.Tensors, "tensor"), describeRename(stats))
