@@ -44,6 +44,36 @@ func TestHarmlessNeighbours(t *testing.T) {
 	}
 }
 
+// TestUnfinishedSave takes away what the Trainer writes last.
+func TestUnfinishedSave(t *testing.T) {
+	run := t.TempDir()
+	for _, n := range []string{"9", "20", "100"} {
+		require.NoError(t, os.CopyFS(filepath.Join(run, "checkpoint-"+n), os.DirFS("../examples/safeckpt/sample/full/checkpoint-20")))
+	}
+	latest := filepath.Join(run, "checkpoint-100")
+	require.NoError(t, os.Remove(filepath.Join(latest, "trainer_state.json")))
+	r := validate(t, latest, nil)
+	require.True(t, r.Valid())
+	require.True(t, r.Unfinished())
+	require.False(t, *r.Complete)
+	require.Equal(t, "Weights valid, but the save is INCOMPLETE. (1 warning, 1 note)", r.Verdict())
+	require.Equal(t, "resume from checkpoint-20, which has it", r.Report.Problems()[0].Fix)
+
+	require.NoError(t, os.Remove(filepath.Join(latest, "config.json")))
+	require.Contains(t, validate(t, latest, nil).Verdict(), "NOT held against a config, and the save is INCOMPLETE.")
+
+	// What trainer.save_model writes is no save that was killed.
+	final := filepath.Join(run, "final")
+	require.NoError(t, os.CopyFS(final, os.DirFS(filepath.Join(run, "checkpoint-20"))))
+	for _, name := range []string{"trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth"} {
+		require.NoError(t, os.Remove(filepath.Join(final, name)))
+	}
+	r = validate(t, final, nil)
+	require.True(t, *r.Complete)
+	require.Equal(t, "Checkpoint valid! (1 note)", r.Verdict())
+	require.Contains(t, r.Report.Problems()[0].Cause, "final model")
+}
+
 func link(to, name string) checkpointtest.Damage {
 	return func(dir string) error { return os.Symlink(to, filepath.Join(dir, name)) }
 }

@@ -51,6 +51,10 @@ func (r *Result) Valid() bool {
 	return r.Report.Count(diag.Error) == 0 && !(r.Strict && r.Report.Count(diag.Warning) > 0)
 }
 
+// Unfinished reports whether the marker that ends a save is not there although
+// nothing is wrong with what is.
+func (r *Result) Unfinished() bool { return r.Report.Has(diag.TrainerStateMissing) }
+
 // Verdict returns the last line of a verification.
 func (r *Result) Verdict() string {
 	switch {
@@ -58,8 +62,12 @@ func (r *Result) Verdict() string {
 		return "NOT valid: " + r.counts()
 	case r.Kind == KindRun:
 		return "Run directory in order."
+	case !r.Expected && r.Unfinished():
+		return "Structure valid, tensors NOT held against a config, and the save is INCOMPLETE." + r.aside()
 	case !r.Expected:
 		return "Structure valid, tensors NOT held against a config." + r.aside()
+	case r.Unfinished():
+		return "Weights valid, but the save is INCOMPLETE." + r.aside()
 	default:
 		return "Checkpoint valid!" + r.aside()
 	}

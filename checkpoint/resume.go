@@ -3,6 +3,8 @@ package checkpoint
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -49,6 +51,9 @@ func checkResume(v *validation) error {
 		p.File, p.Want = trainerStateFile, "the file that the Trainer writes last"
 		p.Cause = "the process was killed while it saved, or the checkpoint was copied only in part"
 		p.Fix = "resume from an earlier checkpoint-N that has it"
+		if earlier := c.earlierSave(); earlier != "" {
+			p.Fix = "resume from " + earlier + ", which has it"
+		}
 		v.add(p)
 	}
 	how := c.resumption(v.ctx, whole)
@@ -65,7 +70,7 @@ func checkResume(v *validation) error {
 	}
 	p := diag.New(diag.ResumeInexact, "training cannot be resumed exactly: %s", strings.Join(r.Reasons, "; "))
 	p.Cause, p.Fix = "files of the training state are missing or damaged", "resume from a checkpoint that has them whole, or start a new run from these weights"
-	if c.trainer != nil && c.trainingStateFiles() == 0 {
+	if c.trainingStateFiles() == 0 && (c.trainer != nil || !isStep) {
 		p.Cause = "saved with save_only_model=True: the optimizer, the scheduler and the random state were never written"
 		p.Fix = "start a new run from these weights; train with save_only_model=False to be able to resume exactly"
 		if !isStep {
@@ -75,6 +80,29 @@ func checkResume(v *validation) error {
 	}
 	v.add(p)
 	return nil
+}
+
+// earlierSave returns the checkpoint-N of the highest step before this one, beside
+// it, whose save was finished; "" if there is none.
+func (c *Checkpoint) earlierSave() string {
+	if c.parent == "" {
+		return ""
+	}
+	siblings, err := os.ReadDir(c.parent)
+	if err != nil {
+		return ""
+	}
+	best := ""
+	for _, e := range siblings {
+		n := stepOf(e.Name())
+		if n <= stepOf(best) || n >= stepOf(c.dir) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(c.parent, e.Name(), trainerStateFile)); err == nil {
+			best = e.Name()
+		}
+	}
+	return best
 }
 
 // breaksWeights reports whether weights with this problem cannot be trusted.
@@ -108,7 +136,10 @@ func (c *Checkpoint) complete(whole bool, how *Resumption) bool {
 		whole = how.sharded
 	}
 	isStep := stepOf(c.dir) >= 0
-	return whole && (c.trainer != nil || !isStep && c.state != StateTrainer)
+	if c.trainer == nil && !isStep { // trainer.save_model leaves training_args.bin, but no state
+		return whole && (c.state != StateTrainer || c.trainerErr == nil && c.trainingStateFiles() == 0)
+	}
+	return whole && c.trainer != nil
 }
 
 // weightsWhole reports whether the weights' headers fit their files.

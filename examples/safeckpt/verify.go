@@ -96,6 +96,9 @@ func finish(results []*checkpoint.Result, valid int) string {
 		return "NOT valid: " + fmt.Sprint(len(results)-valid)
 	}
 	for _, r := range results {
+		if r.Unfinished() {
+			return "Some saves are INCOMPLETE."
+		}
 		if !r.Expected && r.Kind != checkpoint.KindRun {
 			return "Some were NOT held against a config."
 		}
