@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -155,29 +154,13 @@ func (r *mergeRun) fill(ctx context.Context, w *safetensors.ModelWriter) error {
 			total += int64(t.Bytes())
 		}
 	}
-	err := r.wait(group, total)
+	var progress func()
+	if r.o.Progress != nil {
+		progress = func() { r.o.Progress(r.done.Load(), total) }
+	}
+	err := modeldir.Wait(group.Wait, progress)
 	r.stats.Bytes = r.done.Load()
 	return err
-}
-
-// wait reports progress from the caller's goroutine.
-func (r *mergeRun) wait(group *errgroup.Group, total int64) error {
-	if r.o.Progress == nil {
-		return group.Wait()
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- group.Wait() }()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-ended:
-			r.o.Progress(r.done.Load(), total)
-			return err
-		case <-tick.C:
-			r.o.Progress(r.done.Load(), total)
-		}
-	}
 }
 
 // divide sends the jobs, in the order of the files.

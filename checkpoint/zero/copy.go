@@ -6,11 +6,11 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/internal/modeldir"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
@@ -104,29 +104,13 @@ func (m *merge) copyAll(ctx context.Context, w writer, order []safetensors.Tenso
 			return nil
 		})
 	}
-	err := m.wait(group, &done, total)
+	var progress func()
+	if m.o.Progress != nil {
+		progress = func() { m.o.Progress(done.Load(), total) }
+	}
+	err := modeldir.Wait(group.Wait, progress)
 	m.stats.Bytes, m.stats.Read = done.Load(), read.Load()
 	return err
-}
-
-// wait reports progress from the caller's goroutine.
-func (m *merge) wait(group *errgroup.Group, done *atomic.Int64, total int64) error {
-	if m.o.Progress == nil {
-		return group.Wait()
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- group.Wait() }()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-ended:
-			m.o.Progress(done.Load(), total)
-			return err
-		case <-tick.C:
-			m.o.Progress(done.Load(), total)
-		}
-	}
 }
 
 // sources are the open files, by their index in Shards.files; nil if not needed.
