@@ -77,7 +77,7 @@ func checkHeld(v *validation) error {
 		code = diag.NotHeldRequired
 	}
 	p := diag.New(code, "tensors NOT held against a config: %s", why)
-	if config == nil && v.r.Kind == KindFull {
+	if config == nil && configErr == nil && v.r.Kind == KindFull {
 		p.Fix = "put the model's config.json beside the weights"
 	}
 	v.add(p)
@@ -121,20 +121,19 @@ func (v *validation) holdAgainst(x *hfconfig.Expectation) error {
 	return nil
 }
 
-// lost returns the tensors that the index puts into files that cannot be read.
+// lost returns the tensors that the index puts into files that cannot be read, or
+// that do not hold them: that they are missing has been said.
 func (c *Checkpoint) lost() map[string]bool {
 	if c.model == nil {
 		return nil
 	}
-	unread := make(map[string]bool)
-	for _, s := range c.model.Files() {
-		if s.Header == nil {
-			unread[s.Name] = true
-		}
+	held := make(map[string]bool)
+	for _, info := range c.model.Infos() {
+		held[info.Name] = true
 	}
 	names := make(map[string]bool)
-	for tensor, file := range c.model.WeightMap() {
-		if unread[file] {
+	for tensor := range c.model.WeightMap() {
+		if !held[tensor] {
 			names[tensor] = true
 		}
 	}
