@@ -45,6 +45,7 @@ const (
 
 	AdapterZero       Code = "A050"
 	AdapterPartlyZero Code = "A051"
+	AdapterLarge      Code = "A052"
 
 	AdapterNotMerged Code = "A060"
 	AdapterNotFinite Code = "A061"
@@ -143,6 +144,9 @@ var adapterCodes = []Info{
 		"Every lora_B, or what takes its place in other types, is zero as before the first step: the adapter changes nothing.", "392 of 392 lora_B are all zero: the adapter equals the base", "haotian-liu/LLaVA#1734"},
 	{AdapterPartlyZero, Warning, "lora_B is zero", "lora_B are zero",
 		"Some lora_B, or what takes their place in other types, are zero and others are not: these modules were not trained, or their weights are lost.", "", ""},
+	{AdapterLarge, Warning, "value beyond float16", "values are beyond float16",
+		"An element is larger than float16 can hold, 65504. No usual training leads there, and merged into a float16 base it most likely becomes infinite.",
+		"lora_B of q_proj: 1 of 128 elements are beyond float16, the largest is 254846", ""},
 
 	{AdapterNotMerged, Error, "adapter cannot be merged", "parts of adapters cannot be merged",
 		"The weights that PEFT's merge would give cannot be computed exactly from base and adapter alone, or the adapter is of a kind that has no merge. Nothing is written.",

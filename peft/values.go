@@ -12,24 +12,27 @@ import (
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
-// CheckValues reads the tensors of an adapter that are zero before training, such
-// as lora_B, and says where they still are, so that modules, or the whole adapter,
-// change nothing. NaN and infinities are for others to find, as in any file. It
-// reads from each tensor up to the first element that is not zero. Of types that
-// have no such tensors the report is empty. The error is one of reading, or that of
+// CheckValues reads the tensors of an adapter. It says where those that are zero
+// before training, such as lora_B, still are, so that modules, or the whole adapter,
+// change nothing; and which hold values too large for float16. NaN and infinities
+// are for others to find, as in any file. The error is one of reading, or that of
 // ctx.
 func CheckValues(ctx context.Context, c *Config, tensors iter.Seq2[string, safetensors.Tensor]) (*diag.Report, error) {
 	r := &diag.Report{}
-	m := methods[c.Type]
-	if m == nil || len(m.idle) == 0 {
-		return r, nil
+	var idle []string
+	var prefix string
+	if m := methods[c.Type]; m != nil {
+		idle, prefix = m.idle, m.prefix
 	}
 	modules := make(map[string]bool)
 	zeros := make(map[string]*entry) // by module
 	for _, t := range tensors {
 		info := t.Info()
-		e := parseName(&info, m.prefix)
-		if !slices.Contains(m.idle, e.key) || !isFloat(info.DType) || isEmpty(&info) {
+		if err := checkLarge(ctx, r, t); err != nil {
+			return r, fmt.Errorf("peft: %s: %w", diag.Name(info.Name), err)
+		}
+		e := parseName(&info, prefix)
+		if !slices.Contains(idle, e.key) || !isFloat(info.DType) || isEmpty(&info) {
 			continue
 		}
 		modules[e.module] = true
@@ -41,8 +44,11 @@ func CheckValues(ctx context.Context, c *Config, tensors iter.Seq2[string, safet
 			zeros[e.module] = &e
 		}
 	}
-	what := strings.TrimSuffix(m.idle[0], ".weight")
-	if len(zeros) > 0 && len(zeros) == len(modules) {
+	if len(zeros) == 0 {
+		return r, nil
+	}
+	what := strings.TrimSuffix(idle[0], ".weight")
+	if len(zeros) == len(modules) {
 		p := problem(diag.AdapterZero, nil, "%d of %d %s are all zero: the adapter equals the base", len(zeros), len(modules), what)
 		p.Want, p.Got = "trained values", "zeros"
 		p.Cause = what + " starts at zero: no step was taken (no parameter needed gradients, or the save came first), or the weights were lost and made anew"
