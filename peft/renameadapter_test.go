@@ -199,7 +199,7 @@ func TestOpenBase(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"model_type": "unheard_of"}`), 0o666))
 	_, err = OpenBase(os.DirFS(dir), nil)
-	require.ErrorContains(t, err, "no weights")
+	require.ErrorContains(t, err, "the base is no model")
 	var data []safetensors.TensorData
 	for _, x := range readTensors(t, "bases", "qwen2") {
 		data = append(data, safetensors.TensorData{TensorInfo: x, Data: bytes.NewReader(make([]byte, byteSize(x)))})
