@@ -23,10 +23,10 @@ func TestHostileHeaderTakesLittleMemory(t *testing.T) {
 	}{
 		{"short objects", "{", `"#":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`, "}", 5},
 		{"arrays", "{", `"#":["U8",[0],[0,0]]`, "}", 12},
-		{"one name", "{", `"":["U8",[],[0,0]]`, "}", 12},
+		{"one name", "{", `"":["U8",[],[0,0]]`, "}", 13},
 		{"nothing but offsets", "{", `"#":[0,0,[0,0]]`, "}", 14},
 		{"many dimensions", "{", `"#":["U8",[0,0,0,0,0,0,0,0],[0,0]]`, "}", 12},
-		{"not sorted", "{", `"#":["U8",[],[9#,9#]]`, "}", 12},
+		{"not sorted", "{", `"#":["U8",[],[9#,9#]]`, "}", 15},
 		{"no tensors", "{", `"":0`, "}", 4},
 		{"metadata", `{"__metadata__":{`, `"#":""`, "}}", 15},
 	} {
