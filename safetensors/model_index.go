@@ -12,6 +12,7 @@ import (
 	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/internal/pyjson"
 	"github.com/safeckpt/safeckpt/internal/regular"
+	"github.com/safeckpt/safeckpt/internal/shell"
 )
 
 // An index is the decoded *.safetensors.index.json of a sharded model.
@@ -79,7 +80,7 @@ func unreadable(name string, err error) diag.Problem {
 	p := diag.New(diag.FileUnreadable, "%s cannot be read: %v", diag.Name(name), err)
 	p.File = name
 	p.Cause = "missing permission, a failing disk or a network filesystem that is gone"
-	p.Fix = "ls -l " + shellArg(name)
+	p.Fix = "ls -l " + shell.Arg(name)
 	return p
 }
 

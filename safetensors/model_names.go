@@ -74,20 +74,3 @@ func safeName(name string) bool {
 func isPrintable(name string) bool {
 	return utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
 }
-
-// shellArg returns name as it must be typed to a shell.
-func shellArg(name string) string {
-	if strings.HasPrefix(name, "-") {
-		name = "./" + name
-	}
-	switch {
-	case !isPrintable(name): // bash, zsh and POSIX 2024 know these escapes
-		s := strconv.Quote(name)
-		return "$'" + strings.NewReplacer("'", `\'`, `\"`, `"`).Replace(s[1:len(s)-1]) + "'"
-	case name == "" || strings.ContainsFunc(name, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-+=@%,/", r))
-	}):
-		return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
-	}
-	return name
-}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/safeckpt/safeckpt/checkpoint"
+	"github.com/safeckpt/safeckpt/internal/shell"
 )
 
 // Advice says how to go on from a checkpoint.
@@ -51,7 +52,7 @@ func Advise(ctx context.Context, dir string) (*Advice, error) {
 	}
 	a := &Advice{Path: path, Step: r.Step, Resumable: r.Resumable, Reasons: r.Reasons, Missing: r.Missing, WorldSize: r.WorldSize}
 	if r.Resumable == checkpoint.ResumeExact {
-		a.Argument = "--resume_from_checkpoint " + shellQuote(path)
+		a.Argument = "--resume_from_checkpoint " + shell.Word(path)
 	}
 	if r.Resumable != checkpoint.ResumeNo {
 		a.python(r)
@@ -110,13 +111,4 @@ func pyString(s string) string {
 		return `""`
 	}
 	return string(b)
-}
-
-func shellQuote(s string) string {
-	if s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return !strings.ContainsRune("/._-+=:@%,", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
-	}) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/safeckpt/safeckpt/checkpoint"
+	"github.com/safeckpt/safeckpt/internal/shell"
 )
 
 // SaveOptions says which processes train and how long to wait. Nil means
@@ -136,7 +137,7 @@ func commandText(args []string) string {
 		if i > 0 {
 			text += " "
 		}
-		text += shellQuote(a)
+		text += shell.Word(a)
 	}
 	return text
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/internal/shell"
 )
 
 // An Error says that there is something else where a file should be.
@@ -46,10 +47,10 @@ func Problem(name string, err error) (diag.Problem, bool) {
 	p := diag.New(diag.FileNotRegular, "%s is %s, not a file", diag.Name(name), e.what())
 	p.File, p.Want, p.Got = name, "a file", e.what()
 	p.Cause = "something else was made under the file's name"
-	p.Fix = "look at it with: ls -ld " + diag.Name(name) + "; remove it and copy the file there"
+	p.Fix = "look at it with: ls -ld " + shell.Arg(name) + "; remove it and copy the file there"
 	if e.Mode.IsDir() {
 		p.Cause = "a container mounted the file where there was none, or a download or copy took the name for that of a directory"
-		p.Fix = "look into it with: ls -l " + diag.Name(name) + "; if the file is in it, move it up, else remove the directory and copy the file there"
+		p.Fix = "look into it with: ls -l " + shell.Arg(name) + "; if the file is in it, move it up, else remove the directory and copy the file there"
 	}
 	return p, true
 }
