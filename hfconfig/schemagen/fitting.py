@@ -144,13 +144,13 @@ class Fitting:
                 for x in sorted(strings)[:6]:
                     for v in vs:
                         add(f"({k}[{v}]=={x!r})")
-            for k in self.ints[:60]:
-                for v in vs:
-                    add(f"({v}=={k}-1)")
-                    add(f"({v}<{k})")
         for g in self.guards:
             if "@" not in g and "'" not in g:
                 add(g)
+        for k in self.ints[:60] if nvars else ():  # after what the constructor does compare
+            for v in vs:
+                add(f"({v}=={k}-1)")
+                add(f"({v}<{k})")
         for k in self.ints:
             if any(v == 0 for v in self.column[k]):
                 add(f"({k}==0)")

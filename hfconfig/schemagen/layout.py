@@ -77,12 +77,18 @@ def _above(line: Line, depth: int) -> str:
     return line.condition if depth and line.condition != "True" and not mentions(line.condition, "".join(v for v, _, _ in line.loops[depth:])) else "True"
 
 
+def _condition(text: str) -> str:
+    """As it stands in a header, where an if of its own would be taken for another."""
+    text = schema_text(text)
+    return f"({text})" if " if " in text else text
+
+
 def _loop(group: list[Line], depth: int, out: list[str], indent: int) -> None:
     var, start, end = group[0].loops[depth]
     end = schema_text(end)
     head = f"for {var} < {end}:" if start == 0 else f"for {start} <= {var} < {end}:"
     if (above := _above(group[0], depth)) != "True":
-        head = f"if {schema_text(above)}: {head}"
+        head = f"if {_condition(above)}: {head}"
         group = [dataclasses.replace(x, condition="True") for x in group]
     through = _through(group[0], depth)
     if through and all(len(x.native) > len(through[0]) and len(x.save) > len(through[1]) for x in group):
@@ -106,7 +112,7 @@ def _plain(lines: list[Line], out: list[str], indent: int) -> None:
         while same < len(lines) and lines[same].condition == line.condition and line.condition != "True":
             same += 1
         if same - n > 1:
-            out.append(f"{' ' * indent}if {schema_text(line.condition)}:")
+            out.append(f"{' ' * indent}if {_condition(line.condition)}:")
             _grouped([dataclasses.replace(x, condition="True") for x in lines[n:same]], out, indent + 2)
             n = same
             continue
@@ -135,7 +141,7 @@ def _grouped(lines: list[Line], out: list[str], indent: int) -> None:
             tail = "" if line.condition == "True" else f" if {schema_text(line.condition)}"
             out.append(f"{' ' * indent}tie {line.tie[0]} = {line.tie[1]}{tail}")
         elif line.text.startswith("use "):
-            head = f"{' ' * indent}" + ("" if line.condition == "True" else f"if {schema_text(line.condition)}: ")
+            head = f"{' ' * indent}" + ("" if line.condition == "True" else f"if {_condition(line.condition)}: ")
             path = _path(line.native, line.save)
             out.append(head + (f"{path}: " if path != "." else "") + line.text)
         else:

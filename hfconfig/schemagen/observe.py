@@ -306,7 +306,10 @@ class Observer:
         if where is None:
             return
         config_path, arguments, exprs = where
-        inside_kept = untied(call.model, inside)
+        try:
+            inside_kept = untied(call.model, inside)
+        except RuntimeError:  # tied by its parent
+            return
         own_ties, dropped = ties_of(inside, inside_kept), inside.keys() - inside_kept.keys()
         if any(self.ties.get(prefix + t) != prefix + s for t, s in own_ties.items()) or set(own_ties) != dropped:
             return

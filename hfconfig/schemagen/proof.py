@@ -14,6 +14,7 @@ from . import classes, coverage
 from .coverage import stuck
 from .emit import Emitter
 from .files import write
+from .sample import sample
 from .work import Work
 
 _MODULE = pathlib.Path(__file__).resolve().parents[2]
@@ -80,7 +81,7 @@ def _held_back(golden: pathlib.Path, types: dict[str, str], described: Iterable[
 
 
 def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, golden: pathlib.Path | None) -> None:
-    """Writes the files of the classes that hold, and COVERAGE.md beside their directory.
+    """Writes the files of the classes that hold, and COVERAGE.md and testdata/draws.jsonl.gz beside their directory.
 
     A class must agree with all its draws beside the files written by hand, which win, and among all that do so.
     """
@@ -124,6 +125,9 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
     if only is not None:
         files = {f"{f}.arch": files[f"{f}.arch"] for f in only}
     write(files, arch, only is None)
+    draws = arch.parent / "testdata" / "draws.jsonl.gz"
+    draws.parent.mkdir(exist_ok=True)
+    draws.write_bytes(sample(work, good, _finite))
     print(f"next: go generate ./hfconfig, which embeds {arch}")
 
 

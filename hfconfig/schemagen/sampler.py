@@ -278,6 +278,8 @@ class Sampler:
         if is_int(d):
             if k.optional and r.random() < (0.5 if default is None else 0.12):
                 return None
+            if d <= 0 and not k.last.endswith("_id") and r.random() < 0.4:
+                return d  # off, or to be computed
             group = self.lengths.get(k.name)
             return lengths[group] if group else draw_int(k.last, d, r)
         if isinstance(d, float):
@@ -326,6 +328,8 @@ class Sampler:
                 return None
             return longer
         if all(isinstance(x, list) and all(is_int(y) for y in x) for x in d):
+            if k.name not in self.lengths and len(d) > 1:
+                longer = r.choice([d, d[:-1], d + d[-1:]])
             return [[draw_int(k.last, y, r) for y in x] for x in longer]
         return copy.deepcopy(k.default)
 

@@ -179,7 +179,11 @@ class Subject:
             try:
                 self.last = self.trace(self.default)
             except Exception:
-                if not self._fill_nulls():
+                for _ in range(3):  # what one attempt asks for, the next has
+                    self.extend()
+                    if self._fill_nulls():
+                        break
+                else:
                     raise
         self.extend()
 
