@@ -240,6 +240,9 @@ func TestCutUnderneath(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a mapped file cannot be cut on Windows")
 	}
+	if runtime.GOARCH == "s390x" {
+		t.Skip("NOT RUN: qemu's user mode emulation gives no address with a fault")
+	}
 	const size = 1 << 20
 	header := `{"a":{"dtype":"U8","shape":[1048576],"data_offsets":[0,1048576]}}`
 	name := writeTemp(t, raw(header, make([]byte, size)))
