@@ -64,8 +64,9 @@ func (k *check) savedOfBase(saved string, names map[string]*entry) bool {
 			p.Want, p.Got = shapeString(shape), "absent"
 			p.Cause = "the module was trained whole, and its weights were not saved or have been removed; PEFT fails with a KeyError"
 			p.Fix = "save the adapter again, or take the entry out of modules_to_save if the module was not trained"
-			if k.strangers() {
-				p.Severity = diag.Warning
+			last := lastPart(path)
+			if k.strangers() || !k.base.certain && !inputEmbeddings[last] && !outputEmbeddings[last] {
+				p.Severity = diag.Warning // in memory the module may have another name, which the entry does not select
 			}
 			k.res.Report.Add(p)
 			continue
