@@ -22,7 +22,7 @@ func (k *check) savedModules() {
 			continue
 		}
 		found := k.base != nil && k.savedOfBase(saved, names)
-		if found && !k.strangers() {
+		if found && k.base.certain {
 			continue
 		}
 		for name, e := range names {
