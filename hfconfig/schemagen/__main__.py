@@ -1,4 +1,4 @@
-"""python -m schemagen learn|emit|prove ...; see README.md."""
+"""python -m schemagen learn|emit|check ...; see README.md."""
 from __future__ import annotations
 
 import argparse
@@ -43,7 +43,7 @@ def learn(a: argparse.Namespace) -> None:
             res = work.result(name)
         else:
             try:
-                made, draws = generate(module or classes.module_of(name), name, a.seconds, lambda _: True, seeds)
+                made, draws = generate(module or classes.module_of(name), name, a.seconds, lambda _: True, seeds, a.only_draw)
             except Exception as e:  # the import wants a package
                 made, draws = Result(name, "", reason=f"{type(e).__name__}: {str(e)[:200]}"), []
             work.save(made, draws)
@@ -67,6 +67,13 @@ def emit(a: argparse.Namespace) -> None:
     emit_proven(a.work, pathlib.Path(a.arch), a.only, pathlib.Path(a.golden) if a.golden else None)
 
 
+def check(a: argparse.Namespace) -> None:
+    """Holds schema files as they stand against the draws of classes."""
+    from .proof import check
+
+    check(a.work, pathlib.Path(a.arch), a.classes)
+
+
 def _seeds(path: str) -> dict[str, list[dict]]:
     """Configs to start from where the default one is unusable: {model type: [config.json]}."""
     return json.loads(pathlib.Path(path).read_text())
@@ -80,6 +87,7 @@ def main() -> None:
     q.add_argument("--work", default="work")
     q.add_argument("--seconds", type=float, default=12, help="for one class, about")
     q.add_argument("--again", action="store_true", help="also those that are done")
+    q.add_argument("--only-draw", action="store_true", help="only make the draws that a file written by hand is held against")
     q.add_argument("--sample", type=int, help="that many classes at random")
     q.add_argument("--part", help="0/2, 1/2: every second class, for processes side by side")
     q.add_argument("--seed", type=int, default=0)
@@ -91,6 +99,11 @@ def main() -> None:
     q.add_argument("--only", nargs="*", help="files (without .arch) to write; default all")
     q.add_argument("--golden", help="directory of golden entries that must agree as well")
     q.set_defaults(run=emit)
+    q = sub.add_parser("check", help="hold the schema files as they stand against the draws of some classes")
+    q.add_argument("arch", help="directory, hfconfig/arch")
+    q.add_argument("classes", nargs="+")
+    q.add_argument("--work", default="work")
+    q.set_defaults(run=check)
     a = p.parse_args()
     a.run(a)
 

@@ -6,7 +6,7 @@ import dataclasses
 import random
 import signal
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from .classes import load
 from .coverage import stuck
@@ -28,7 +28,7 @@ class Result:
     module: str
     model_type: str = ""
     config_class: str = ""
-    status: str = "failed"          # learned, partly, failed
+    status: str = "failed"          # learned, partly, drawn, failed
     reason: str = ""
     samples: int = 0
     seconds: float = 0.0
@@ -46,8 +46,11 @@ class Result:
     tolerate: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
-def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bool], seeds: dict[str, list[dict]]) -> tuple[Result, list[dict]]:
-    """Returns the result and the proof draws: config as drawn, config.json as written, and what transformers saves."""
+def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bool], seeds: dict[str, list[dict]], only_draw: bool = False) -> tuple[Result, list[dict]]:
+    """Returns the result and the proof draws: config as drawn, config.json as written, and what transformers saves.
+
+    With only_draw nothing is learned: the class is described by hand.
+    """
     res, started = Result(name, module), time.process_time()
 
     def late(*_: object) -> None:
@@ -57,7 +60,11 @@ def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bo
     signal.setitimer(signal.ITIMER_PROF, seconds * 2)
     draws: list[dict] = []
     try:
-        _generate(res, draws, seconds, started, may_use, seeds)
+        s, r = _subject(res, may_use, seeds)
+        if only_draw:
+            _draw(res, draws, s, r)
+        else:
+            _learn(res, draws, s, r, seconds, started)
     except Late:
         res.reason = res.reason or "time"
     except Exception as e:
@@ -74,9 +81,11 @@ _BACKBONES = {"backbone_config": {"model_type": "resnet", "out_features": ["stag
 
 def _subject(res: Result, may_use: Callable[[str], bool], seeds: dict[str, list[dict]]) -> tuple[Subject, random.Random]:
     """A subject whose default config can be built, or that of the first seed that can."""
+    Recorder.reset()
     r = random.Random(f"{res.name} 1")
     errors = []
     config = load(res.module, res.name).config_class
+    res.model_type, res.config_class = config.model_type, config.__name__
     backbones = [{k: v for k, v in _BACKBONES.items() if k in config.sub_configs}]
     for base in [None, *seeds.get(config.model_type, ()), *[x for x in backbones if x]]:
         try:
@@ -88,10 +97,21 @@ def _subject(res: Result, may_use: Callable[[str], bool], seeds: dict[str, list[
     raise ValueError(f"no usable config: {errors[0]}")
 
 
-def _generate(res: Result, draws: list[dict], seconds: float, started: float, may_use: Callable[[str], bool], seeds: dict[str, list[dict]]) -> None:
-    Recorder.reset()
-    s, r = _subject(res, may_use, seeds)
-    res.model_type, res.config_class = s.config_class.model_type, s.config_class.__name__
+def _draw(res: Result, draws: list[dict], s: Subject, r: random.Random) -> None:
+    seen = [x.flat for turn in range(2 * FIRST) if (x := s.draw(r, turn))]
+    s.couple()
+    if names := stuck(s.frozen(seen)):
+        varied, res.refused = s.thaw(names[:12], r)
+        seen += [x.flat for x in varied]
+    for draw, flat in _proofs(s, f"{res.name} drawn"):
+        draws.append(draw)
+        seen.append(flat)
+    _settle(res, s, seen)
+    res.status = "drawn" if len(draws) == PROOFS else "failed"
+    res.reason = "" if len(draws) == PROOFS else f"{len(draws)} draws accepted"
+
+
+def _learn(res: Result, draws: list[dict], s: Subject, r: random.Random, seconds: float, started: float) -> None:
     samples: list[Traced] = []
     seen_draws: list[dict] = []
     spent = lambda: time.process_time() - started
@@ -115,13 +135,7 @@ def _generate(res: Result, draws: list[dict], seconds: float, started: float, ma
                 samples += contradict
                 schema, turn, bad = _agree(s, r, samples, turn, lambda: spent() > seconds * 1.5)
         draws[:], wrong = [], []
-        proof = random.Random(f"{res.name} proof {attempt}")
-        for tries in range(2 * PROOFS):
-            if len(draws) == PROOFS:
-                break
-            draw, flat = _proof(s, proof, proof.randrange(1000) if tries % 2 else None)
-            if draw is None:
-                continue
+        for draw, flat in _proofs(s, f"{res.name} proof {attempt}"):
             draws.append(draw)
             seen_draws.append(flat)
             for keys in (flat, s.as_written(draw["written"], flat)) if len(draws) % 2 else (flat,):
@@ -137,14 +151,29 @@ def _generate(res: Result, draws: list[dict], seconds: float, started: float, ma
         res.reason = "; ".join(bad[:3])
     res.samples, res.problems = len(samples), schema.problems[:6]
     res.schema = dataclasses.asdict(schema)
-    res.default, res.undeclared, res.arguments, res.aliases = s.default, sorted(s.sampler.undeclared), s.arguments, s.aliases
-    res.frozen = [k for k in s.frozen(seen_draws + [x.flat for x in samples]) if k not in res.refused]
-    res.drawn, res.rejected = s.drawn, s.rejected
-    res.prefix = s.cls.base_model_prefix or ""
+    _settle(res, s, seen_draws + [x.flat for x in samples])
     res.tolerate = samples[0].observed.tolerate
     res.status = "learned" if agreed and len(draws) == PROOFS else "partly"
     if res.status == "partly" and not res.reason:
         res.reason = "; ".join(schema.problems[:2]) or f"{len(draws)} draws accepted"
+
+
+def _settle(res: Result, s: Subject, seen: list[dict]) -> None:
+    res.default, res.undeclared, res.arguments, res.aliases = s.default, sorted(s.sampler.undeclared), s.arguments, s.aliases
+    res.frozen = [k for k in s.frozen(seen) if k not in res.refused]
+    res.drawn, res.rejected = s.drawn, s.rejected
+    res.prefix = s.cls.base_model_prefix or ""
+
+
+def _proofs(s: Subject, seed: str) -> Iterator[tuple[dict, dict]]:
+    r = random.Random(seed)
+    accepted = tries = 0
+    while accepted < PROOFS and tries < 2 * PROOFS:
+        draw, flat = _proof(s, r, r.randrange(1000) if tries % 2 else None)
+        tries += 1
+        if draw is not None:
+            accepted += 1
+            yield draw, flat
 
 
 def _agree(s: Subject, r: random.Random, samples: list[Traced], turn: int, late: Callable[[], bool]) -> tuple[Schema, int, list[str]]:

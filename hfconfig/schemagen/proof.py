@@ -43,6 +43,15 @@ def prove(files: dict[str, str], draws: Iterable[dict], scratch: pathlib.Path) -
     return out
 
 
+def check(directory: str, arch: pathlib.Path, names: list[str]) -> None:
+    """Prints for each draw of the classes what the files in arch say otherwise."""
+    work = Work(directory)
+    for name in names:
+        for d in _draws(work, [name]):
+            verdict = prove({p.name: p.read_text() for p in arch.glob("*.arch")}, [d], work.root / "prove")
+            print(f"{name} {d['number']}: {verdict[name] or 'agrees'}")
+
+
 def _draws(work: Work, names: list[str]) -> Iterator[dict]:
     return ({**d, "number": n} for name in names for n, d in enumerate(work.draws(name)) if not d["arguments"])
 
@@ -96,7 +105,8 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
     described = {t: name for name, text in hand.items() for line in text.splitlines() if line.startswith("model ")
                  for t in re.findall(r"[\w-]+", line[6:].split(" prefix")[0])}
     emitter = Emitter(results, keep, None, described)
-    verdicts = prove(hand | emitter.files(), _draws(work, [n for n in emitter.units if n in auto]), scratch)
+    candidates = {n for n in emitter.units if n in auto} | {n for n, r in results.items() if r["status"] == "drawn" and r["model_type"] in described}
+    verdicts = prove(hand | emitter.files(), _draws(work, sorted(candidates)), scratch)
     (scratch / "verdicts.json").write_text(json.dumps(verdicts, indent=1, sort_keys=True))
     for n, wrong in verdicts.items():
         reasons[n] = wrong or ("never varied: " + ", ".join(fixed) if (fixed := stuck(results[n]["frozen"])) else "")
@@ -112,7 +122,7 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
             wrong |= _refuted(files, golden, scratch)
         wrong = {n: w for n, w in wrong.items() if n in good}
         if golden is not None and not wrong:
-            wrong = _held_back(golden, {n: emitter.units[n].model_type for n in good}, described)
+            wrong = _held_back(golden, {n: results[n]["model_type"] for n in good}, described)
         if not wrong:
             break
         for n, w in sorted(wrong.items()):
