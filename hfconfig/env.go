@@ -89,8 +89,8 @@ func (e *env) spelling(name string, parent *subConfig) string {
 func (e *env) compute(name string) (value, error) {
 	k := e.model.keys[name]
 	if k == nil {
-		if name == "num_labels" {
-			return e.numLabels()
+		if v, ok, err := e.common(name); ok || err != nil {
+			return v, err
 		}
 		if e.auto {
 			return value{}, &ConfigError{strings.TrimSuffix(e.path, "."), fmt.Sprintf("a config of type %s has no %s, which the model needs", e.model.name, name)}
@@ -172,6 +172,28 @@ func (e *env) evaluate(x expr) (value, error) {
 	}
 	defer func() { e.depth-- }()
 	return (&scope{env: e, frame: e.frame}).value(x)
+}
+
+// common returns a key that configs of all types have, as PreTrainedConfig
+// (transformers 5.23, configuration_utils.py) defaults it, for types whose
+// schema does not describe it. What is built of parts of any type asks for it.
+func (e *env) common(name string) (v value, ok bool, err error) {
+	switch name {
+	case "num_labels":
+		v, err = e.numLabels()
+		return v, true, err
+	case "model_type":
+		return stringValue(e.model.name), true, nil
+	case "is_decoder", "is_encoder_decoder", "add_cross_attention":
+		v = boolValue(false)
+	case "cross_attention_hidden_size", "output_hidden_size":
+	default:
+		return value{}, false, nil
+	}
+	if x, given := e.object[name]; given {
+		v = jsonValue(x)
+	}
+	return v, true, nil
 }
 
 // numLabels follows PreTrainedConfig: num_labels if it is there, else the number
