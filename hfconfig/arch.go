@@ -69,9 +69,12 @@ type subConfig struct {
 	object    map[string]any // what stands for an absent or null object
 }
 
+// A requirement is what the class refuses otherwise or, with known, what the
+// schema is limited to.
 type requirement struct {
-	cond expr
-	text string
+	cond  expr
+	text  string
+	known bool
 }
 
 // A block is a named, reusable list of statements.
@@ -152,6 +155,7 @@ type (
 		body    []stmt
 	}
 	optionalStmt struct{ body []stmt }
+	frozenStmt   struct{ body []stmt }
 	useStmt      struct {
 		model string // "": the same model
 		block string
@@ -173,6 +177,7 @@ func (ifStmt) stmt()       {}
 func (letStmt) stmt()      {}
 func (layoutStmt) stmt()   {}
 func (optionalStmt) stmt() {}
+func (frozenStmt) stmt()   {}
 func (useStmt) stmt()      {}
 func (tieStmt) stmt()      {}
 

@@ -41,6 +41,7 @@ block layer(n, bias)
   proj conv1d [n, 2 * n] bias if act == "gelu"
   up convt [n, n, 2, 2]
   bn batchnorm [n]
+  frozen: still batchnorm [n]
   "layout.odd name" param [1, n]
 
 class ToyModel (OldToyModel) as base, image
@@ -119,7 +120,8 @@ func TestFormat(t *testing.T) {
 	for _, layer := range []string{"block.0.", "block.1."} {
 		for name, shape := range map[string][]uint64{
 			"conv.weight": {4, 2, 3}, "conv.bias": {4}, "proj.weight": {4, 8}, "proj.bias": {8}, "up.weight": {4, 4, 2, 2},
-			"bn.weight": {4}, "bn.bias": {4}, "bn.running_mean": {4}, "bn.running_var": {4}, "bn.num_batches_tracked": {}, "layout.odd name": {1, 4},
+			"bn.weight": {4}, "bn.bias": {4}, "bn.running_mean": {4}, "bn.running_var": {4}, "bn.num_batches_tracked": {},
+			"still.weight": {4}, "still.bias": {4}, "still.running_mean": {4}, "still.running_var": {4}, "layout.odd name": {1, 4},
 		} {
 			want[layer+name] = shape
 		}

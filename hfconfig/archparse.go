@@ -216,9 +216,9 @@ func (p *archParser) config(indent int) {
 			p.byHand(c)
 			continue
 		}
-		if c.take("require") {
+		if known := c.take("known"); known || c.take("require") {
 			start := c.pos
-			r := requirement{cond: c.expr()}
+			r := requirement{cond: c.expr(), known: known}
 			r.text = strings.TrimSpace(c.text[start:c.pos])
 			c.finish()
 			p.model.requires = append(p.model.requires, r)

@@ -36,6 +36,7 @@ type place struct {
 	prefix   [layoutCount][]part
 	layouts  layoutSet
 	optional bool
+	frozen   bool
 	part     bool // of a class that another one makes itself: hub names are those of Save
 	uses     int
 }
@@ -94,6 +95,9 @@ func (b *binder) stmt(s stmt, at place, out *[]node) error {
 		return b.body(s.body, at, out)
 	case optionalStmt:
 		at.optional = true
+		return b.body(s.body, at, out)
+	case frozenStmt:
+		at.frozen = true
 		return b.body(s.body, at, out)
 	case tieStmt:
 		return b.under(s.cond, at, out, func(out *[]node) error {
@@ -174,6 +178,11 @@ func (b *binder) use(s useStmt, at place, out *[]node) error {
 		c := e.model.role(s.role)
 		if c == nil {
 			return &UnknownError{e.model.name, "its schema has no class with the role " + s.role}
+		}
+		if s.with != "" {
+			if err := e.check(); err != nil {
+				return err
+			}
 		}
 		inner.model, inner.part = e.model, at.part || s.with != "" && !e.auto
 		return b.body(c.body, inner, out)

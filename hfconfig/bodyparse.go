@@ -96,6 +96,9 @@ func (p *archParser) statement(c *cursor, indent, depth int) stmt {
 	case c.take("optional"):
 		c.want(":")
 		return optionalStmt{p.rest(c, indent, depth+1)}
+	case c.take("frozen"):
+		c.want(":")
+		return frozenStmt{p.rest(c, indent, depth+1)}
 	case c.take("layout"):
 		var s layoutStmt
 		for !c.take(":") {

@@ -81,6 +81,62 @@ func TestUnknownModels(t *testing.T) {
 	}
 }
 
+func TestKnownOnlyInPart(t *testing.T) {
+	const arch = `model m
+config
+  part: auto inner
+  known part.model_type == "inner"
+class M as base
+  use @base with part
+model inner
+config
+  known size < 9
+  size = 4
+class I as base
+  w param [size]
+model other
+class O as base
+  w param [1]
+`
+	x, err := expect(t, arch, `{"model_type": "m"}`)
+	require.NoError(t, err)
+	require.Equal(t, map[string][]uint64{"w": {4}}, x.Tensors(hfconfig.Save))
+	for config, want := range map[string]string{
+		`{"model_type": "m", "part": {"model_type": "other"}}`: `model_type "m": only configs in which part.model_type == "inner" are known`,
+		`{"model_type": "m", "part": {"size": 9}}`:             `model_type "inner": only configs in which size < 9 are known`,
+	} {
+		_, err = expect(t, arch, config)
+		require.ErrorIs(t, err, hfconfig.ErrUnknownModel)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// What is built of parts of any type asks for keys that their schemas need not
+// describe.
+func TestCommonKeys(t *testing.T) {
+	const arch = `model m
+config
+  part: auto inner
+class M as base
+  if part.is_decoder and part.cross_attention_hidden_size is null: decoder param []
+  if part.model_type == "inner": labels param [num_labels, part.num_labels]
+model inner
+config
+  num_labels = 3
+class I as base
+  w param [1]
+`
+	for config, want := range map[string]map[string][]uint64{
+		`{"model_type": "m"}`: {"labels": {2, 3}},
+		`{"model_type": "m", "part": {"is_decoder": true, "id2label": {"0": "a"}}}`:                            {"decoder": {}, "labels": {2, 1}},
+		`{"model_type": "m", "num_labels": 4, "part": {"is_decoder": true, "cross_attention_hidden_size": 8}}`: {"labels": {4, 3}},
+	} {
+		x, err := expect(t, arch, config)
+		require.NoError(t, err)
+		require.Equal(t, want, x.Tensors(hfconfig.Save), config)
+	}
+}
+
 func TestPartial(t *testing.T) {
 	for _, config := range []string{`{"model_type": "llama", "num_hidden_layers": 1}`, `{"model_type": "llama", "num_hidden_layers": 1, "architectures": ["LlamaForDreams"]}`} {
 		c, err := hfconfig.Parse([]byte(config))

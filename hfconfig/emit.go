@@ -173,7 +173,7 @@ func (e *emitter) tensors(r *row, f *frame, shape, bias []uint64) error {
 		}
 	}
 	e.t.blind = false
-	if r.kind == BatchNorm {
+	if r.kind == BatchNorm && !r.frozen {
 		if err := e.one(".num_batches_tracked", scalar); err != nil {
 			return err
 		}

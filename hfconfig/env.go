@@ -88,9 +88,12 @@ func (e *env) spelling(name string, parent *subConfig) string {
 
 func (e *env) compute(name string) (value, error) {
 	k := e.model.keys[name]
+	if name == "num_labels" {
+		return e.numLabels(k)
+	}
 	if k == nil {
-		if v, ok, err := e.common(name); ok || err != nil {
-			return v, err
+		if v, ok := e.common(name); ok {
+			return v, nil
 		}
 		if e.auto {
 			return value{}, &ConfigError{strings.TrimSuffix(e.path, "."), fmt.Sprintf("a config of type %s has no %s, which the model needs", e.model.name, name)}
@@ -177,28 +180,25 @@ func (e *env) evaluate(x expr) (value, error) {
 // common returns a key that configs of all types have, as PreTrainedConfig
 // (transformers 5.23, configuration_utils.py) defaults it, for types whose
 // schema does not describe it. What is built of parts of any type asks for it.
-func (e *env) common(name string) (v value, ok bool, err error) {
+func (e *env) common(name string) (v value, ok bool) {
 	switch name {
-	case "num_labels":
-		v, err = e.numLabels()
-		return v, true, err
 	case "model_type":
-		return stringValue(e.model.name), true, nil
+		return stringValue(e.model.name), true
 	case "is_decoder", "is_encoder_decoder", "add_cross_attention":
 		v = boolValue(false)
 	case "cross_attention_hidden_size", "output_hidden_size":
 	default:
-		return value{}, false, nil
+		return value{}, false
 	}
 	if x, given := e.object[name]; given {
 		v = jsonValue(x)
 	}
-	return v, true, nil
+	return v, true
 }
 
 // numLabels follows PreTrainedConfig: num_labels if it is there, else the number
-// of entries of id2label, else 2.
-func (e *env) numLabels() (value, error) {
+// of entries of id2label, else what the schema says, else 2.
+func (e *env) numLabels(k *key) (value, error) {
 	if x, ok := e.object["num_labels"]; ok {
 		v := jsonValue(x)
 		if v.kind != kindInt {
@@ -208,12 +208,32 @@ func (e *env) numLabels() (value, error) {
 	}
 	switch x := e.object["id2label"].(type) {
 	case nil:
+		if k != nil && k.absent != nil {
+			return e.evaluate(k.absent)
+		}
 		return intValue(2), nil
 	case map[string]any:
 		return intValue(int64(len(x))), nil
 	default:
 		return value{}, &ConfigError{e.path + "id2label", fmt.Sprintf("want an object, found %s", jsonValue(x))}
 	}
+}
+
+// check evaluates what the model wants of its config.
+func (e *env) check() error {
+	for _, q := range e.model.requires {
+		v, err := e.evaluate(q.cond)
+		switch {
+		case err != nil:
+			return err
+		case v.truth():
+		case q.known:
+			return &UnknownError{e.model.name, "only configs in which " + q.text + " are known"}
+		default:
+			return &ConfigError{strings.TrimSuffix(e.path, "."), "the model needs " + q.text + ", which does not hold here"}
+		}
+	}
+	return nil
 }
 
 // sub returns the config that stands under a key, or nil if it is optional and

@@ -90,14 +90,8 @@ func (r *Registry) Expect(c *Config, o *ExpectOptions) (*Expectation, error) {
 
 func (x *Expectation) bind(c *class) (*plan, error) {
 	e := newEnv(x.registry, x.model, x.config.root, &frame{left: maxWork})
-	for _, q := range x.model.requires {
-		v, err := e.evaluate(q.cond)
-		if err != nil {
-			return nil, err
-		}
-		if !v.truth() {
-			return nil, &ConfigError{"", "the model needs " + q.text + ", which does not hold here"}
-		}
+	if err := e.check(); err != nil {
+		return nil, err
 	}
 	q, err := newQuantization(x.config)
 	if err != nil {

@@ -64,6 +64,7 @@ type row struct {
 	kind     Kind
 	layouts  layoutSet
 	optional bool
+	frozen   bool      // a batch norm that does not count its batches
 	native   layoutSet // layouts in which the name is that of Native
 	saved    layoutSet // layouts in which the name is that of Save
 	names    [layoutCount][]part
@@ -76,7 +77,7 @@ type row struct {
 }
 
 func newRow(s *rowStmt, p path, at place) *row {
-	r := &row{kind: s.kind, layouts: at.layouts, optional: at.optional, source: s, env: at.env, names: at.extend(p)}
+	r := &row{kind: s.kind, layouts: at.layouts, optional: at.optional, frozen: at.frozen, source: s, env: at.env, names: at.extend(p)}
 	for l := range Layout(layoutCount) {
 		if slices.EqualFunc(r.names[l], r.names[Native], samePart) {
 			r.native |= 1 << l

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import re
 
 import transformers
@@ -42,6 +43,23 @@ def auto_classes() -> dict[str, list[str]]:
 
 
 @functools.cache
+def further_classes() -> dict[str, list[str]]:
+    """{class: model types} of the other model classes that transformers exports: CLIPTextModelWithProjection of a Stable Diffusion is one."""
+    out = {}
+    for n in dir(transformers):
+        if not n[0].isupper() or n in auto_classes() or n.startswith("Auto") or re.search("Pre[tT]rained", n):
+            continue
+        try:
+            cls = getattr(transformers, n)
+            config = getattr(cls, "config_class", None)
+        except ImportError:  # it wants a package that is not there
+            continue
+        if inspect.isclass(cls) and issubclass(cls, transformers.PreTrainedModel) and getattr(config, "model_type", "") and cls.__name__ == n:
+            out[n] = [config.model_type]
+    return out
+
+
+@functools.cache
 def roles() -> dict[tuple[str, str], list[str]]:
     """{(model type, class): roles}."""
     out: dict[tuple[str, str], list[str]] = {}
@@ -60,14 +78,14 @@ def module_of(name: str) -> str:
 
 
 def ordered() -> list[str]:
-    """All classes, those of popular model types first, base classes before their heads."""
+    """All classes, those of popular model types first, base classes before their heads; then those outside the auto mappings."""
     rank = {t: n for n, t in enumerate(POPULAR)}
 
     def key(item: tuple[str, list[str]]) -> tuple:
         name, types = item
         return min(rank.get(t, len(rank)) for t in types), sorted(types)[0], bool(re.search(r"For|Head", name)), name
 
-    return [n for n, _ in sorted(auto_classes().items(), key=key)]
+    return [n for n, _ in sorted(auto_classes().items(), key=key)] + sorted(further_classes())
 
 
 def load(module: str, name: str) -> type:

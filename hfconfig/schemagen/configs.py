@@ -33,6 +33,20 @@ class ConfigSection:
         self.subs = {k: SubConfig(s.model_type if not issubclass(s.config_class, PreTrainedConfig) else type_of(s.config_class), not issubclass(s.config_class, PreTrainedConfig), s.optional, s.init_kwargs)
                      for k, s in (cls.sub_configs_defaults or {}).items()}
         self.subs |= {k: SubConfig(type_of(s), False, False, {}) for k, s in cls.sub_configs.items() if k not in self.subs}
+        self.labels = 2
+        self._as_built()
+
+    def _as_built(self) -> None:
+        """Where a config class puts another type than it declares for a sub-config that is absent, that one counts: DETR's are backbones of timm."""
+        try:
+            default = self.cls()
+        except Exception:
+            return
+        self.labels = default.num_labels
+        for k, s in self.subs.items():
+            actual = getattr(getattr(default, k, None), "model_type", s.model_type)
+            if s.auto and actual and actual != s.model_type:
+                s.init = {"model_type": actual}
 
     def defaults(self) -> dict[str, Any]:
         out = {}
@@ -64,6 +78,7 @@ class ConfigSection:
             if alias != key:
                 others.setdefault(key, []).append(alias)
         out = [f"model_type = {literal(self.model_type)}"] if self.tells_type else []
+        out += [f"num_labels = {self.labels}"] if self.labels != 2 else []
         order = {k: n for n, k in enumerate(fields)}
         for k in sorted(self.used, key=lambda k: (order.get(k, len(order)), k)):
             if "." in k or k in self.subs or k == "num_labels":
@@ -84,7 +99,7 @@ class ConfigSection:
                 tail = " optional" if s.optional and k in self.tested else f" {json.dumps(s.init)}" if s.init else ""
                 out.append(f"{k}: {'auto ' if s.auto else ''}{s.model_type}{tail}")
                 if k in self.inlined:
-                    out.append(f"require {k}.model_type == {literal(s.model_type)}")
+                    out.append(f"known {k}.model_type == {literal(s.model_type)}")
         return out
 
 

@@ -16,18 +16,18 @@ def stuck(frozen: list[str]) -> list[str]:
     return [k for k in frozen if not HARMLESS.search(k.rsplit(".", 1)[-1])]
 
 
-def write(classes: dict[str, list[str]], results: dict[str, dict], reasons: dict[str, str], described: dict[str, str]) -> str:
+def write(auto: dict[str, list[str]], further: dict[str, list[str]], results: dict[str, dict], reasons: dict[str, str], described: dict[str, str]) -> str:
     """reasons: of each class that was looked at, "" if it is proven; described: model type -> file written by hand."""
     by_type: dict[str, list[str]] = defaultdict(list)
-    for name, types in classes.items():
+    for name, types in auto.items():
         for t in types:
             by_type[t].append(name)
-    proven = {n for n in classes if reasons.get(n) == ""}
+    proven = {n for n in auto if reasons.get(n) == ""}
     some = sum(any(n in proven for n in names) for names in by_type.values())
     every = sum(all(n in proven for n in names) for names in by_type.values())
     drawn = sum(r["drawn"] for r in results.values())
     rejected = sum(r["rejected"] for r in results.values())
-    out = [f"{len(proven)} of {len(classes)} classes proven, {some} of {len(by_type)} model types", "",
+    out = [f"{len(proven)} of {len(auto)} classes proven, {some} of {len(by_type)} model types", "",
            "# What is known of transformers 5.23.0",
            "Written by `python -m schemagen emit`. A class is proven if the schema and transformers agree in names, shapes and ties, native and",
            "as saved, on six to ten fresh random configs that were built without symbols, from the raw keys and from the config.json that the model",
@@ -41,6 +41,9 @@ def write(classes: dict[str, list[str]], results: dict[str, dict], reasons: dict
         for n in names:
             if n not in proven:
                 out.append(f"  - {n}: {_short(reasons.get(n, 'not looked at yet'))}")
+    good = [n for n in sorted(further) if reasons.get(n) == ""]
+    out += ["", f"Of {len(further)} classes that no auto class loads {len(good)} are proven as well: {', '.join(good)}."]
+    out += [f"- {n}: {_short(reasons.get(n, 'not looked at yet'))}" for n in sorted(further) if n not in good]
     return "\n".join(out) + "\n"
 
 

@@ -52,7 +52,7 @@ class Emitter:
     def __init__(self, results: dict[str, dict], keep: set[str], only: set[str] | None = None, described: set[str] = frozenset()) -> None:
         self.units = {n: Unit(r) for n, r in results.items() if n in keep and r["schema"]}
         self.only, self.described = only, described
-        self.auto = classes.auto_classes()
+        self.saved = classes.auto_classes() | classes.further_classes()  # that checkpoints are of
         self.roles = classes.roles()
         self.types = type_names()
         self.dropped: dict[str, str] = {}
@@ -230,7 +230,7 @@ class Emitter:
         return out
 
     def _section(self, s: ConfigSection) -> list[str]:
-        units = sorted([u for u in self.units.values() if u.config is s.cls], key=lambda u: (u.name not in self.auto, len(u.name), u.name))
+        units = sorted([u for u in self.units.values() if u.config is s.cls], key=lambda u: (u.name not in self.saved, len(u.name), u.name))
         others = [t for t in self.types.get(s.cls.__name__, []) if t != s.model_type]
         prefixes = [u.res["prefix"] for u in units if u.res["prefix"]]
         prefix = max(set(prefixes), key=prefixes.count) if prefixes else ""
@@ -245,7 +245,7 @@ class Emitter:
         for u in units:
             if self.only is not None and u.name not in self.only:
                 continue
-            if u.name in self.auto or any(u.name == n for (_, n) in self.roles):
+            if u.name in self.saved or any(u.name == n for (_, n) in self.roles):
                 roles = sorted({r for t in [s.model_type, *others] for r in self.roles.get((t, u.name), ())})
                 head = f"class {u.name}" + (f" as {', '.join(roles)}" if roles else "") + (f" prefix {u.res['prefix'] or '.'}" if u.res["prefix"] != prefix else "")
                 body = [f"  use {self.blocks[u.name]}{self._call(u, {})}"] if u.is_block else self._body(u)

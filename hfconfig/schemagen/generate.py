@@ -11,6 +11,7 @@ from typing import Any, Callable, Iterator
 from .classes import load
 from .coverage import stuck
 from .learner import Learner
+from .observe import Observed
 from .schema import Schema, differences
 from .subject import Subject, Traced
 from .symbols import Recorder
@@ -107,8 +108,8 @@ def _draw(res: Result, draws: list[dict], s: Subject, r: random.Random) -> None:
         draws.append(draw)
         seen.append(flat)
     _settle(res, s, seen)
-    res.status = "drawn" if len(draws) == PROOFS else "failed"
-    res.reason = "" if len(draws) == PROOFS else f"{len(draws)} draws accepted"
+    res.status = "drawn" if len(draws) >= PROOFS else "failed"
+    res.reason = "" if len(draws) >= PROOFS else f"{len(draws)} draws accepted"
 
 
 def _learn(res: Result, draws: list[dict], s: Subject, r: random.Random, seconds: float, started: float) -> None:
@@ -124,6 +125,8 @@ def _learn(res: Result, draws: list[dict], s: Subject, r: random.Random, seconds
             break
     if not samples:
         raise ValueError(f"no accepted config: {s.errors.most_common(1)}")
+    if tall := s.tall():
+        samples.append(tall)
     s.couple()
     turn = 0
     for attempt in range(4):
@@ -138,6 +141,8 @@ def _learn(res: Result, draws: list[dict], s: Subject, r: random.Random, seconds
         for draw, flat in _proofs(s, f"{res.name} proof {attempt}"):
             draws.append(draw)
             seen_draws.append(flat)
+            if draw["raw"].keys() == {"model_type"}:
+                continue  # of its own size
             for keys in (flat, s.as_written(draw["written"], flat)) if len(draws) % 2 else (flat,):
                 seen = s.try_trace(keys)
                 if seen is not None and (d := differences(schema, seen)):
@@ -153,7 +158,7 @@ def _learn(res: Result, draws: list[dict], s: Subject, r: random.Random, seconds
     res.schema = dataclasses.asdict(schema)
     _settle(res, s, seen_draws + [x.flat for x in samples])
     res.tolerate = samples[0].observed.tolerate
-    res.status = "learned" if agreed and len(draws) == PROOFS else "partly"
+    res.status = "learned" if agreed and len(draws) >= PROOFS else "partly"
     if res.status == "partly" and not res.reason:
         res.reason = "; ".join(schema.problems[:2]) or f"{len(draws)} draws accepted"
 
@@ -166,6 +171,7 @@ def _settle(res: Result, s: Subject, seen: list[dict]) -> None:
 
 
 def _proofs(s: Subject, seed: str) -> Iterator[tuple[dict, dict]]:
+    """Draws and their keys: random ones, then the config that says nothing, if the class can be built of it."""
     r = random.Random(seed)
     accepted = tries = 0
     while accepted < PROOFS and tries < 2 * PROOFS:
@@ -174,6 +180,9 @@ def _proofs(s: Subject, seed: str) -> Iterator[tuple[dict, dict]]:
         if draw is not None:
             accepted += 1
             yield draw, flat
+    if built := s.real_default():
+        observed, written = built
+        yield _drawn(s, {}, {"model_type": s.config_class.model_type}, written, observed), s.declared
 
 
 def _agree(s: Subject, r: random.Random, samples: list[Traced], turn: int, late: Callable[[], bool]) -> tuple[Schema, int, list[str]]:
@@ -221,7 +230,11 @@ def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None,
             at = at.setdefault(p, {})
         at[last] = v
     _sub_types(raw, s.base)
-    return {"class": s.name, "arguments": arguments, "raw": raw, "written": written, "native": observed.native, "save": observed.save, "ties": observed.ties}, flat
+    return _drawn(s, arguments, raw, written, observed), flat
+
+
+def _drawn(s: Subject, arguments: dict, raw: dict, written: dict, o: Observed) -> dict:
+    return {"class": s.name, "arguments": arguments, "raw": raw, "written": written, "native": o.native, "save": o.save, "ties": o.ties}
 
 
 def _sub_types(raw: dict, base: Any) -> None:

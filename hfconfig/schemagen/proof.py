@@ -96,7 +96,6 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
     """
     work = Work(directory)
     results = work.results()
-    auto = classes.auto_classes()
     scratch = work.root / "prove"
     scratch.mkdir(exist_ok=True)
     reasons = {n: _reason(r) for n, r in results.items()}
@@ -105,7 +104,7 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
     described = {t: name for name, text in hand.items() for line in text.splitlines() if line.startswith("model ")
                  for t in re.findall(r"[\w-]+", line[6:].split(" prefix")[0])}
     emitter = Emitter(results, keep, None, described)
-    candidates = {n for n in emitter.units if n in auto} | {n for n, r in results.items() if r["status"] == "drawn" and r["model_type"] in described}
+    candidates = {n for n in emitter.units if n in emitter.saved} | {n for n, r in results.items() if r["status"] == "drawn" and r["model_type"] in described}
     verdicts = prove(hand | emitter.files(), _draws(work, sorted(candidates)), scratch)
     (scratch / "verdicts.json").write_text(json.dumps(verdicts, indent=1, sort_keys=True))
     for n, wrong in verdicts.items():
@@ -131,7 +130,7 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
         good -= wrong.keys()
     files = Emitter(results, keep, good, described).files()
     print(f"{len(good)} classes proven; {len(files)} files, {sum(map(len, files.values()))} bytes, {len(gzip.compress(''.join(files.values()).encode()))} compressed")
-    (arch.parent / "COVERAGE.md").write_text(coverage.write(auto, results, reasons, described))
+    (arch.parent / "COVERAGE.md").write_text(coverage.write(classes.auto_classes(), classes.further_classes(), results, reasons, described))
     if only is not None:
         files = {f"{f}.arch": files[f"{f}.arch"] for f in only}
     write(files, arch, only is None)

@@ -122,6 +122,18 @@ class Subject:
             seen = observe.Observer(model, model.config, lambda _: False, exact=True).run()
         return seen, json.loads(model.config.to_json_string(use_diff=True))
 
+    def real_default(self) -> tuple[observe.Observed, dict] | None:
+        """The same of a config that says nothing: its sub-configs are those that the config class makes, and its layers as many as they should be."""
+        try:
+            config = self.config_class()
+            with observe.fresh_calls(), torch.device("meta"):
+                model = self.cls(config)
+            with torch.device("meta"):
+                seen = observe.Observer(model, model.config, lambda _: False, exact=True).run()
+        except Exception:
+            return None
+        return seen, json.loads(model.config.to_json_string(use_diff=True))
+
     def trace(self, flat: Flat) -> Traced:
         patch_modules()
         keys, arguments = self.split(flat)
@@ -186,6 +198,13 @@ class Subject:
                 else:
                     raise
         self.extend()
+
+    def tall(self) -> Traced | None:
+        """A trace of the default config with as many layers as it has: their kinds may alternate in turns longer than a draw has layers."""
+        layers = [k.name for k in self.sampler.keys if is_int(self.default[k.name]) and k.kind == "layers" and 6 < self.default[k.name] <= 64]
+        if not layers:
+            return None
+        return self.try_trace({k.name: 4 if k.kind == "experts" and is_int(v := self.default[k.name]) and v > 6 else self.default[k.name] for k in self.sampler.keys})
 
     def _fill_nulls(self) -> bool:
         """Whether the default config can be built once numbers that are null have values."""
