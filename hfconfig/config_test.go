@@ -122,14 +122,14 @@ class M as base
   if part.model_type == "inner": labels param [num_labels, part.num_labels]
 model inner
 config
-  num_labels = 3
+  size = 3
 class I as base
   w param [1]
 `
 	for config, want := range map[string]map[string][]uint64{
-		`{"model_type": "m"}`: {"labels": {2, 3}},
+		`{"model_type": "m"}`: {"labels": {2, 2}},
 		`{"model_type": "m", "part": {"is_decoder": true, "id2label": {"0": "a"}}}`:                            {"decoder": {}, "labels": {2, 1}},
-		`{"model_type": "m", "num_labels": 4, "part": {"is_decoder": true, "cross_attention_hidden_size": 8}}`: {"labels": {4, 3}},
+		`{"model_type": "m", "num_labels": 4, "part": {"is_decoder": true, "cross_attention_hidden_size": 8}}`: {"labels": {4, 2}},
 	} {
 		x, err := expect(t, arch, config)
 		require.NoError(t, err)

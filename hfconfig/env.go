@@ -89,7 +89,7 @@ func (e *env) spelling(name string, parent *subConfig) string {
 func (e *env) compute(name string) (value, error) {
 	k := e.model.keys[name]
 	if name == "num_labels" {
-		return e.numLabels(k)
+		return e.numLabels()
 	}
 	if k == nil {
 		if v, ok := e.common(name); ok {
@@ -197,8 +197,8 @@ func (e *env) common(name string) (v value, ok bool) {
 }
 
 // numLabels follows PreTrainedConfig: num_labels if it is there, else the number
-// of entries of id2label, else what the schema says, else 2.
-func (e *env) numLabels(k *key) (value, error) {
+// of entries of id2label, else 2.
+func (e *env) numLabels() (value, error) {
 	if x, ok := e.object["num_labels"]; ok {
 		v := jsonValue(x)
 		if v.kind != kindInt {
@@ -208,9 +208,6 @@ func (e *env) numLabels(k *key) (value, error) {
 	}
 	switch x := e.object["id2label"].(type) {
 	case nil:
-		if k != nil && k.absent != nil {
-			return e.evaluate(k.absent)
-		}
 		return intValue(2), nil
 	case map[string]any:
 		return intValue(int64(len(x))), nil

@@ -33,7 +33,6 @@ class ConfigSection:
         self.subs = {k: SubConfig(s.model_type if not issubclass(s.config_class, PreTrainedConfig) else type_of(s.config_class), not issubclass(s.config_class, PreTrainedConfig), s.optional, s.init_kwargs)
                      for k, s in (cls.sub_configs_defaults or {}).items()}
         self.subs |= {k: SubConfig(type_of(s), False, False, {}) for k, s in cls.sub_configs.items() if k not in self.subs}
-        self.labels = 2
         self._as_built()
 
     def _as_built(self) -> None:
@@ -42,7 +41,6 @@ class ConfigSection:
             default = self.cls()
         except Exception:
             return
-        self.labels = default.num_labels
         for k, s in self.subs.items():
             actual = getattr(getattr(default, k, None), "model_type", s.model_type)
             if s.auto and actual and actual != s.model_type:
@@ -78,7 +76,6 @@ class ConfigSection:
             if alias != key:
                 others.setdefault(key, []).append(alias)
         out = [f"model_type = {literal(self.model_type)}"] if self.tells_type else []
-        out += [f"num_labels = {self.labels}"] if self.labels != 2 else []
         order = {k: n for n, k in enumerate(fields)}
         for k in sorted(self.used, key=lambda k: (order.get(k, len(order)), k)):
             if "." in k or k in self.subs or k == "num_labels":

@@ -141,7 +141,7 @@ def _learn(res: Result, draws: list[dict], s: Subject, r: random.Random, seconds
         for draw, flat in _proofs(s, f"{res.name} proof {attempt}"):
             draws.append(draw)
             seen_draws.append(flat)
-            if draw["raw"].keys() == {"model_type"}:
+            if draw["raw"].keys() <= {"model_type", "num_labels"}:
                 continue  # of its own size
             for keys in (flat, s.as_written(draw["written"], flat)) if len(draws) % 2 else (flat,):
                 seen = s.try_trace(keys)
@@ -182,7 +182,10 @@ def _proofs(s: Subject, seed: str) -> Iterator[tuple[dict, dict]]:
             yield draw, flat
     if built := s.real_default():
         observed, written = built
-        yield _drawn(s, {}, {"model_type": s.config_class.model_type}, written, observed), s.declared
+        raw = {"model_type": s.config_class.model_type}
+        if (labels := s.config_class().num_labels) != 2:
+            raw["num_labels"] = labels  # every file says so: its absence means 2
+        yield _drawn(s, {}, raw, written, observed), s.declared
 
 
 def _agree(s: Subject, r: random.Random, samples: list[Traced], turn: int, late: Callable[[], bool]) -> tuple[Schema, int, list[str]]:
