@@ -39,6 +39,8 @@ CHOICES = {
     "multimodal_projector_bias": [True, False], "vision_feature_layer": [-1, [-1, -2], [0]],
 }
 AUTO = {"text_config": ["llama", "qwen2", "mistral", "mixtral", "gemma"], "vision_config": ["clip_vision_model", "siglip_vision_model", "pixtral"]}
+ONLY = {"paligemma": {"text_config": ["gemma"], "vision_config": ["siglip_vision_model"]}}  # it refuses the others
+
 SMALL = {"num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers", "depth"}  # rarely left at the default
 
 
@@ -66,7 +68,7 @@ def draw(r, cls):
     for k, sub in (getattr(cls, "sub_configs", None) or {}).items():
         if k in AUTO and sub.__name__ == "AutoConfig":
             if r.random() < 0.85:
-                model_type = r.choice(AUTO[k])
+                model_type = r.choice(ONLY.get(cls.model_type, {}).get(k, AUTO[k]))
                 out[k] = {"model_type": model_type, **draw(r, transformers.CONFIG_MAPPING[model_type])}
         elif k in AUTO:
             out[k] = draw(r, sub)
@@ -106,7 +108,7 @@ def main():
     r, count = random.Random(int(sys.argv[1])), int(sys.argv[2])
     for arg in sys.argv[3:]:
         module, _, name = arg.partition(":")
-        cls = getattr(importlib.import_module(f"transformers.models.{module}.modeling_{module}"), name)
+        cls = getattr(transformers, name, None) or getattr(importlib.import_module(f"transformers.models.{module}.modeling_{module}"), name)
         for _ in range(count):
             config = draw(r, cls.config_class)
             config["model_type"], config["architectures"] = cls.config_class.model_type, [name]
