@@ -88,10 +88,10 @@ func (e *env) spelling(name string, parent *subConfig) string {
 
 func (e *env) compute(name string) (value, error) {
 	k := e.model.keys[name]
-	if name == "num_labels" {
-		return e.numLabels()
-	}
 	if k == nil {
+		if name == "num_labels" {
+			return e.numLabels()
+		}
 		if v, ok := e.common(name); ok {
 			return v, nil
 		}
