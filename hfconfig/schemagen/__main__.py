@@ -83,7 +83,7 @@ def main() -> None:
     p = argparse.ArgumentParser(prog="schemagen", description="Writes hfconfig's schema files by tracing transformers.")
     sub = p.add_subparsers(required=True)
     q = sub.add_parser("learn", help="trace classes into the work directory (resumable)")
-    q.add_argument("classes", nargs="*", help="default: all of the auto mappings, popular ones first")
+    q.add_argument("classes", nargs="*", help="default: all, popular ones of the auto mappings first")
     q.add_argument("--work", default="work")
     q.add_argument("--seconds", type=float, default=12, help="for one class, about")
     q.add_argument("--again", action="store_true", help="also those that are done")

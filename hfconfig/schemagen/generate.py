@@ -107,9 +107,9 @@ def _draw(res: Result, draws: list[dict], s: Subject, r: random.Random) -> None:
     for draw, flat in _proofs(s, f"{res.name} drawn"):
         draws.append(draw)
         seen.append(flat)
-    _settle(res, s, seen)
-    res.status = "drawn" if len(draws) >= PROOFS else "failed"
-    res.reason = "" if len(draws) >= PROOFS else f"{len(draws)} draws accepted"
+    res.reason = "" if len(draws) == PROOFS else f"{len(draws)} draws accepted"
+    _settle(res, draws, s, seen)
+    res.status = "failed" if res.reason else "drawn"
 
 
 def _learn(res: Result, draws: list[dict], s: Subject, r: random.Random, seconds: float, started: float) -> None:
@@ -141,8 +141,6 @@ def _learn(res: Result, draws: list[dict], s: Subject, r: random.Random, seconds
         for draw, flat in _proofs(s, f"{res.name} proof {attempt}"):
             draws.append(draw)
             seen_draws.append(flat)
-            if draw["raw"].keys() <= {"model_type", "num_labels"}:
-                continue  # of its own size
             for keys in (flat, s.as_written(draw["written"], flat)) if len(draws) % 2 else (flat,):
                 seen = s.try_trace(keys)
                 if seen is not None and (d := differences(schema, seen)):
@@ -156,14 +154,23 @@ def _learn(res: Result, draws: list[dict], s: Subject, r: random.Random, seconds
         res.reason = "; ".join(bad[:3])
     res.samples, res.problems = len(samples), schema.problems[:6]
     res.schema = dataclasses.asdict(schema)
-    _settle(res, s, seen_draws + [x.flat for x in samples])
     res.tolerate = samples[0].observed.tolerate
-    res.status = "learned" if agreed and len(draws) >= PROOFS else "partly"
+    accepted = len(draws)
+    _settle(res, draws, s, seen_draws + [x.flat for x in samples])
+    res.status = "learned" if agreed and accepted == PROOFS else "partly"
     if res.status == "partly" and not res.reason:
-        res.reason = "; ".join(schema.problems[:2]) or f"{len(draws)} draws accepted"
+        res.reason = "; ".join(schema.problems[:2]) or f"{accepted} draws accepted"
 
 
-def _settle(res: Result, s: Subject, seen: list[dict]) -> None:
+def _settle(res: Result, draws: list[dict], s: Subject, seen: list[dict]) -> None:
+    """Adds the config that says nothing to the draws, if the class can be built of it, and what was seen of the keys to the result."""
+    if built := s.real_default():
+        observed, written = built
+        raw = {"model_type": s.config_class.model_type}
+        if (labels := s.config_class().num_labels) != 2:
+            raw["num_labels"] = labels  # every file says so: its absence means 2
+        draws.append(_drawn(s, {}, raw, written, observed))
+        seen = [*seen, s.declared]
     res.default, res.undeclared, res.arguments, res.aliases = s.default, sorted(s.sampler.undeclared), s.arguments, s.aliases
     res.frozen = [k for k in s.frozen(seen) if k not in res.refused]
     res.drawn, res.rejected = s.drawn, s.rejected
@@ -171,7 +178,7 @@ def _settle(res: Result, s: Subject, seen: list[dict]) -> None:
 
 
 def _proofs(s: Subject, seed: str) -> Iterator[tuple[dict, dict]]:
-    """Draws and their keys: random ones, then the config that says nothing, if the class can be built of it."""
+    """Random draws and their keys."""
     r = random.Random(seed)
     accepted = tries = 0
     while accepted < PROOFS and tries < 2 * PROOFS:
@@ -180,12 +187,6 @@ def _proofs(s: Subject, seed: str) -> Iterator[tuple[dict, dict]]:
         if draw is not None:
             accepted += 1
             yield draw, flat
-    if built := s.real_default():
-        observed, written = built
-        raw = {"model_type": s.config_class.model_type}
-        if (labels := s.config_class().num_labels) != 2:
-            raw["num_labels"] = labels  # every file says so: its absence means 2
-        yield _drawn(s, {}, raw, written, observed), s.declared
 
 
 def _agree(s: Subject, r: random.Random, samples: list[Traced], turn: int, late: Callable[[], bool]) -> tuple[Schema, int, list[str]]:

@@ -22,6 +22,14 @@ _MODULE = pathlib.Path(__file__).resolve().parents[2]
 
 def prove(files: dict[str, str], draws: Iterable[dict], scratch: pathlib.Path) -> dict[str, str]:
     """{class: what is wrong, "" if nothing} for all draws of the classes."""
+    out: dict[str, str] = {}
+    for v in _verdicts(files, draws, scratch):
+        out[v["class"]] = out.get(v["class"]) or v["wrong"]
+    return out
+
+
+def _verdicts(files: dict[str, str], draws: Iterable[dict], scratch: pathlib.Path) -> Iterator[dict]:
+    """What prove/ says of each draw: class, number, and what is wrong."""
     arch = scratch / "arch"
     arch.mkdir(exist_ok=True)
     for old in arch.glob("*.arch"):
@@ -36,20 +44,16 @@ def prove(files: dict[str, str], draws: Iterable[dict], scratch: pathlib.Path) -
         lines.seek(0)
         subprocess.run([tool, str(arch)], stdin=lines, stdout=verdicts, check=True)
         verdicts.seek(0)
-        out: dict[str, str] = {}
-        for line in verdicts:
-            v = json.loads(line)
-            out[v["class"]] = out.get(v["class"]) or v["wrong"]
-    return out
+        yield from map(json.loads, verdicts)
 
 
 def check(directory: str, arch: pathlib.Path, names: list[str]) -> None:
     """Prints for each draw of the classes what the files in arch say otherwise."""
     work = Work(directory)
-    for name in names:
-        for d in _draws(work, [name]):
-            verdict = prove({p.name: p.read_text() for p in arch.glob("*.arch")}, [d], work.root / "prove")
-            print(f"{name} {d['number']}: {verdict[name] or 'agrees'}")
+    scratch = work.root / "prove"
+    scratch.mkdir(exist_ok=True)
+    for v in _verdicts({p.name: p.read_text() for p in arch.glob("*.arch")}, _draws(work, names), scratch):
+        print(f"{v['class']} {v['number']}: {v['wrong'] or 'agrees'}")
 
 
 def _draws(work: Work, names: list[str]) -> Iterator[dict]:

@@ -116,22 +116,20 @@ class Subject:
         """Builds the model of a draw without symbols; returns what it saves and the config.json it writes."""
         keys, arguments = self.split(flat)
         config = build(self.config_class, self.base, keys, False, self.sampler.undeclared, only=only, fixed=self.fixed)
-        with observe.fresh_calls(), torch.device("meta"):
-            model = self.cls(config, **arguments)
-        with torch.device("meta"):
-            seen = observe.Observer(model, model.config, lambda _: False, exact=True).run()
-        return seen, json.loads(model.config.to_json_string(use_diff=True))
+        return self._saved(config, arguments)
 
     def real_default(self) -> tuple[observe.Observed, dict] | None:
         """The same of a config that says nothing: its sub-configs are those that the config class makes, and its layers as many as they should be."""
         try:
-            config = self.config_class()
-            with observe.fresh_calls(), torch.device("meta"):
-                model = self.cls(config)
-            with torch.device("meta"):
-                seen = observe.Observer(model, model.config, lambda _: False, exact=True).run()
+            return self._saved(self.config_class(), {})
         except Exception:
             return None
+
+    def _saved(self, config: PreTrainedConfig, arguments: Flat) -> tuple[observe.Observed, dict]:
+        with observe.fresh_calls(), torch.device("meta"):
+            model = self.cls(config, **arguments)
+        with torch.device("meta"):
+            seen = observe.Observer(model, model.config, lambda _: False, exact=True).run()
         return seen, json.loads(model.config.to_json_string(use_diff=True))
 
     def trace(self, flat: Flat) -> Traced:

@@ -40,7 +40,6 @@ CHOICES = {
 }
 AUTO = {"text_config": ["llama", "qwen2", "mistral", "mixtral", "gemma"], "vision_config": ["clip_vision_model", "siglip_vision_model", "pixtral"]}
 ONLY = {"paligemma": {"text_config": ["gemma"], "vision_config": ["siglip_vision_model"]}}  # it refuses the others
-
 SMALL = {"num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers", "depth"}  # rarely left at the default
 
 
