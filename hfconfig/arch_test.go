@@ -256,7 +256,8 @@ func TestSchemaMistakesShowWhenUsed(t *testing.T) {
 		{"class C as base\n  x param [b]\n", "uses key b and does not describe it"},
 		{"class C as base\n  x param [a.b]\n", "uses the sub-config a and does not describe it"},
 		{"class C as base\n  x param [c]\n", "its value depends on itself"},
-		{"class C as base\n  x.{d} param [1]\n", `"s": want a whole number in a name`},
+		{"class C as base\n  x.{e} param [1]\n", `"s.t": want a whole number or the name of a module`},
+		{"class C as base\n  x.{true} param [1]\n", "true: want a whole number or the name of a module"},
 		{"class C as base\n  x param [a / 2]\n", "a / 2: want a whole number, found 0.5"},
 		{"class C as base\n  for i < 2000000: for j < 2000000: if i < 0: x param []\n", "too much work"},
 		{"class C as base\n  for i < 2000: for j < 2000: x.{i}.{j} param []\n", "more than 250000 tensors"},
@@ -265,7 +266,7 @@ func TestSchemaMistakesShowWhenUsed(t *testing.T) {
 		{"class C as base\n  x param [" + strings.Repeat("2 ** 30, ", 7) + "1]\n", "too large to count"},
 		{"block b\n" + strings.Repeat("  x param []\n", 10) + blowUp(12) + "class C as base\n  use b12\n", "too much work"},
 	} {
-		_, err := expect(t, "model m\nconfig\n  a = 1\n  c = c\n  d = \"s\"\n"+tt.body, `{"model_type": "m"}`)
+		_, err := expect(t, "model m\nconfig\n  a = 1\n  c = c\n  d = \"s\"\n  e = \"s.t\"\n"+tt.body, `{"model_type": "m"}`)
 		require.ErrorContains(t, err, tt.want, tt.body)
 	}
 }

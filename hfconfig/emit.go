@@ -3,6 +3,7 @@ package hfconfig
 import (
 	"fmt"
 	"math/bits"
+	"regexp"
 	"strconv"
 )
 
@@ -248,7 +249,10 @@ func (p *plan) eachAs(l Layout, choose func(w *weight) bool, emit func(t *emitte
 	})
 }
 
-// checkName evaluates the numbers in a name.
+var moduleName = regexp.MustCompile(`^[\w-]{1,64}$`)
+
+// checkName evaluates the numbers and words in a name. A word comes from the config (a language has its adapter in X-MOD), and is
+// the name of one module: torch allows no dot in it either.
 func checkName(parts []part, f *frame) error {
 	for i := range parts {
 		if parts[i].x == nil {
@@ -258,8 +262,8 @@ func checkName(parts []part, f *frame) error {
 		if err != nil {
 			return err
 		}
-		if v.kind != kindInt {
-			return fmt.Errorf("%s: want a whole number in a name", v)
+		if v.kind != kindInt && (v.kind != kindString || !moduleName.MatchString(v.s)) {
+			return fmt.Errorf("%s: want a whole number or the name of a module", v)
 		}
 	}
 	return nil
@@ -272,11 +276,18 @@ func appendName(buf []byte, parts []part, f *frame) []byte {
 		case nil:
 			buf = append(buf, parts[i].text...)
 		case slot:
-			buf = strconv.AppendInt(buf, f.vars[x.n].i, 10)
+			buf = appendNameValue(buf, f.vars[x.n])
 		default:
 			v, _ := x.eval(f)
-			buf = strconv.AppendInt(buf, v.i, 10)
+			buf = appendNameValue(buf, v)
 		}
 	}
 	return buf
+}
+
+func appendNameValue(buf []byte, v value) []byte {
+	if v.kind == kindString {
+		return append(buf, v.s...)
+	}
+	return strconv.AppendInt(buf, v.i, 10)
 }
