@@ -71,7 +71,7 @@ def check(a: argparse.Namespace) -> None:
     """Holds schema files as they stand against the draws of classes."""
     from .proof import check
 
-    check(a.work, pathlib.Path(a.arch), a.classes)
+    check(a.work, pathlib.Path(a.arch), a.classes, pathlib.Path(a.golden) if a.golden else None, a.record)
 
 
 def _seeds(path: str) -> dict[str, list[dict]]:
@@ -101,8 +101,10 @@ def main() -> None:
     q.set_defaults(run=emit)
     q = sub.add_parser("check", help="hold the schema files as they stand against the draws of some classes")
     q.add_argument("arch", help="directory, hfconfig/arch")
-    q.add_argument("classes", nargs="+")
+    q.add_argument("classes", nargs="*", help="default: all that are in the work directory")
     q.add_argument("--work", default="work")
+    q.add_argument("--golden", help="directory of golden entries that must agree as well")
+    q.add_argument("--record", action="store_true", help="put what is found into COVERAGE.md and testdata/draws.jsonl.gz")
     q.set_defaults(run=check)
     a = p.parse_args()
     a.run(a)

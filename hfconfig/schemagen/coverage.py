@@ -1,6 +1,7 @@
 """COVERAGE.md: every class as proven, partly or not, with the reason."""
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import defaultdict
 from typing import Any
@@ -16,8 +17,28 @@ def stuck(frozen: list[str]) -> list[str]:
     return [k for k in frozen if not HARMLESS.search(k.rsplit(".", 1)[-1])]
 
 
-def write(auto: dict[str, list[str]], further: dict[str, list[str]], results: dict[str, dict], reasons: dict[str, str], described: dict[str, str]) -> str:
-    """reasons: of each class that was looked at, "" if it is proven; described: model type -> file written by hand."""
+@dataclasses.dataclass
+class Known:
+    """What COVERAGE.md says: of each class that was looked at "" if it is proven, else the reason; and how many draws that took."""
+
+    reasons: dict[str, str] = dataclasses.field(default_factory=dict)
+    drawn: int = 0
+    rejected: int = 0
+
+    def updated(self, results: dict[str, dict], reasons: dict[str, str]) -> Known:
+        return Known(self.reasons | reasons, self.drawn + sum(r["drawn"] for r in results.values()), self.rejected + sum(r["rejected"] for r in results.values()))
+
+
+def read(page: str) -> Known:
+    """What a page that write wrote says."""
+    rejected, drawn = map(int, re.search(r"refused (\d+) of (\d+) draws", page).groups())
+    proven = re.findall(r"\w+", " ".join(re.findall(r"^(?:- \*\*.*?: |Of \d+ classes .*?: )(.*)$", page, re.M)))
+    return Known(dict(re.findall(r"^ *- (\w+): (.*)$", page, re.M)) | dict.fromkeys(proven, ""), drawn, rejected)
+
+
+def write(auto: dict[str, list[str]], further: dict[str, list[str]], known: Known, described: dict[str, str]) -> str:
+    """described: model type -> file written by hand."""
+    reasons = known.reasons
     by_type: dict[str, list[str]] = defaultdict(list)
     for name, types in auto.items():
         for t in types:
@@ -25,15 +46,13 @@ def write(auto: dict[str, list[str]], further: dict[str, list[str]], results: di
     proven = {n for n in auto if reasons.get(n) == ""}
     some = sum(any(n in proven for n in names) for names in by_type.values())
     every = sum(all(n in proven for n in names) for names in by_type.values())
-    drawn = sum(r["drawn"] for r in results.values())
-    rejected = sum(r["rejected"] for r in results.values())
     out = [f"{len(proven)} of {len(auto)} classes proven, {some} of {len(by_type)} model types", "",
            "# What is known of transformers 5.23.0",
            "Written by `python -m schemagen emit`. A class is proven if the schema and transformers agree in names, shapes and ties, native and",
            "as saved, on six to ten fresh random configs that were built without symbols, from the raw keys and from the config.json that the model",
            "writes; if no key that can reach a shape kept one value in all draws; and if no golden entry speaks against it. A model type counts",
            f"if one of its classes is proven; of {every} all are. The others answer that they are not known, rather than guess.",
-           f"The constructors refused {rejected} of {drawn} draws ({100 * rejected / max(1, drawn):.0f} %); a refused draw was mended key by key.", ""]
+           f"The constructors refused {known.rejected} of {known.drawn} draws ({100 * known.rejected / max(1, known.drawn):.0f} %); a refused draw was mended key by key.", ""]
     for t in sorted(by_type):
         names = sorted(by_type[t])
         good = [n for n in names if n in proven]

@@ -14,7 +14,7 @@ from . import classes, coverage
 from .coverage import stuck
 from .emit import Emitter
 from .files import write
-from .sample import sample
+from .sample import sample, updated
 from .work import Work
 
 _MODULE = pathlib.Path(__file__).resolve().parents[2]
@@ -47,13 +47,38 @@ def _verdicts(files: dict[str, str], draws: Iterable[dict], scratch: pathlib.Pat
         yield from map(json.loads, verdicts)
 
 
-def check(directory: str, arch: pathlib.Path, names: list[str]) -> None:
-    """Prints for each draw of the classes what the files in arch say otherwise."""
+def check(directory: str, arch: pathlib.Path, names: list[str], golden: pathlib.Path | None, record: bool) -> None:
+    """Prints what the files in arch say otherwise than the draws of the classes, and which keys the draws did not vary.
+
+    With record, COVERAGE.md and the committed draws take what is found of these classes; of others they stay as they are.
+    """
     work = Work(directory)
     scratch = work.root / "prove"
     scratch.mkdir(exist_ok=True)
-    for v in _verdicts({p.name: p.read_text() for p in arch.glob("*.arch")}, _draws(work, names), scratch):
+    files = {p.name: p.read_text() for p in arch.glob("*.arch")}
+    results = {n: work.result(n) for n in names or work.results()}
+    reasons = {n: r["reason"] for n, r in results.items()}
+    for v in _verdicts(files, _draws(work, [n for n in results if not reasons[n]]), scratch):
         print(f"{v['class']} {v['number']}: {v['wrong'] or 'agrees'}")
+        reasons[v["class"]] = reasons[v["class"]] or v["wrong"]
+    for n, r in results.items():
+        if not reasons[n] and (fixed := stuck(r["frozen"])):
+            reasons[n] = "never varied: " + ", ".join(fixed)
+    if golden is not None:
+        reasons |= {n: w for n, w in _refuted(files, golden, scratch).items() if n in reasons}
+    for n, reason in reasons.items():
+        print(f"{n}: {reason or 'proven'}")
+    if record:
+        page = arch.parent / "COVERAGE.md"
+        page.write_text(coverage.write(classes.auto_classes(), classes.further_classes(), coverage.read(page.read_text()).updated(results, reasons), _described(files)))
+        draws = arch.parent / "testdata" / "draws.jsonl.gz"
+        draws.write_bytes(updated(draws.read_bytes(), work, {n: not reason for n, reason in reasons.items()}, _finite))
+
+
+def _described(files: dict[str, str]) -> dict[str, str]:
+    """{model type: file} of the files written by hand."""
+    return {t: name for name, text in files.items() if not text.startswith("generated ") for line in text.splitlines() if line.startswith("model ")
+            for t in re.findall(r"[\w-]+", line[6:].split(" prefix")[0])}
 
 
 def _draws(work: Work, names: list[str]) -> Iterator[dict]:
@@ -105,8 +130,7 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
     reasons = {n: _reason(r) for n, r in results.items()}
     keep = {n for n, r in results.items() if r["status"] in ("learned", "partly") and r["schema"]}
     hand = {p.name: p.read_text() for p in arch.glob("*.arch") if not p.read_text().startswith("generated ")}
-    described = {t: name for name, text in hand.items() for line in text.splitlines() if line.startswith("model ")
-                 for t in re.findall(r"[\w-]+", line[6:].split(" prefix")[0])}
+    described = _described(hand)
     emitter = Emitter(results, keep, None, described)
     candidates = {n for n in emitter.units if n in emitter.saved} | {n for n, r in results.items() if r["status"] == "drawn" and r["model_type"] in described}
     verdicts = prove(hand | emitter.files(), _draws(work, sorted(candidates)), scratch)
@@ -134,7 +158,7 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
         good -= wrong.keys()
     files = Emitter(results, keep, good, described).files()
     print(f"{len(good)} classes proven; {len(files)} files, {sum(map(len, files.values()))} bytes, {len(gzip.compress(''.join(files.values()).encode()))} compressed")
-    (arch.parent / "COVERAGE.md").write_text(coverage.write(classes.auto_classes(), classes.further_classes(), results, reasons, described))
+    (arch.parent / "COVERAGE.md").write_text(coverage.write(classes.auto_classes(), classes.further_classes(), coverage.Known().updated(results, reasons), described))
     if only is not None:
         files = {f"{f}.arch": files[f"{f}.arch"] for f in only}
     write(files, arch, only is None)
