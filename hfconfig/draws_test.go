@@ -27,17 +27,33 @@ type randomConfig struct {
 	Ties   string          `json:"ties"` // of dropped and kept names
 }
 
-// TestDraws holds the embedded schemas of every proven class against random configs.
-func TestDraws(t *testing.T) {
+func randomConfigs(t *testing.T) (out []randomConfig) {
 	f, err := os.Open("testdata/draws.jsonl.gz")
 	require.NoError(t, err)
 	defer f.Close()
 	z, err := gzip.NewReader(f)
 	require.NoError(t, err)
-	classes := make(map[string]int)
 	for dec := json.NewDecoder(z); dec.More(); {
 		var d randomConfig
 		require.NoError(t, dec.Decode(&d))
+		out = append(out, d)
+	}
+	return out
+}
+
+// drawnClasses returns the proven classes, sorted.
+func drawnClasses(t *testing.T) (out []string) {
+	for _, d := range randomConfigs(t) {
+		out = append(out, d.Class)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// TestDraws holds the embedded schemas of every proven class against random configs.
+func TestDraws(t *testing.T) {
+	classes := make(map[string]int)
+	for _, d := range randomConfigs(t) {
 		classes[d.Class]++
 		t.Run(fmt.Sprintf("%s/%d", d.Class, classes[d.Class]), func(t *testing.T) {
 			c, err := hfconfig.Parse(d.Config)

@@ -43,7 +43,7 @@ def learn(a: argparse.Namespace) -> None:
             res = work.result(name)
         else:
             try:
-                made, draws = generate(module or classes.module_of(name), name, a.seconds, lambda _: True, seeds, a.only_draw)
+                made, draws = generate(module or classes.module_of(name), name, a.seconds, lambda _: True, seeds, a.only_draw, a.seed)
             except Exception as e:  # the import wants a package
                 made, draws = Result(name, "", reason=f"{type(e).__name__}: {str(e)[:200]}"), []
             work.save(made, draws)
@@ -90,7 +90,7 @@ def main() -> None:
     q.add_argument("--only-draw", action="store_true", help="only make the draws that a file written by hand is held against")
     q.add_argument("--sample", type=int, help="that many classes at random")
     q.add_argument("--part", help="0/2, 1/2: every second class, for processes side by side")
-    q.add_argument("--seed", type=int, default=0)
+    q.add_argument("--seed", type=int, default=0, help="of --sample, and of the draws of --only-draw")
     q.add_argument("--seeds", default=pathlib.Path(__file__).with_name("seeds.json"), help="JSON file of configs to start from")
     q.set_defaults(run=learn)
     q = sub.add_parser("emit", help="write the schema files of all classes that the Go interpreter proves, and COVERAGE.md")
