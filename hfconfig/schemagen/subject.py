@@ -71,6 +71,15 @@ _EXTRA_BOOL = re.compile(r"bias$|^use_|^has_|^is_|_norm$|^qk_|^tie_|^add_")
 _NOT_EXTRA = {"num_labels", "quantization_config", "is_encoder_decoder", "tie_encoder_decoder", "use_return_dict", "use_cache", "use_bfloat16", "output_hidden_states"}
 
 
+def saved(cls: type, config: PreTrainedConfig, arguments: Flat) -> tuple[observe.Observed, dict]:
+    """Builds the model; returns what it saves and the config.json it writes."""
+    with observe.fresh_calls(), torch.device("meta"):
+        model = cls(config, **arguments)
+    with torch.device("meta"):
+        seen = observe.Observer(model, model.config, lambda _: False, exact=True).run()
+    return seen, json.loads(model.config.to_json_string(use_diff=True))
+
+
 class Subject:
     """base are keys to start from where the default config cannot be built; others are keys with values that go together."""
 
@@ -116,21 +125,14 @@ class Subject:
         """Builds the model of a draw without symbols; returns what it saves and the config.json it writes."""
         keys, arguments = self.split(flat)
         config = build(self.config_class, self.base, keys, False, self.sampler.undeclared, only=only, fixed=self.fixed)
-        return self._saved(config, arguments)
+        return saved(self.cls, config, arguments)
 
     def real_default(self) -> tuple[observe.Observed, dict] | None:
         """The same of a config that says nothing: its sub-configs are those that the config class makes, and its layers as many as they should be."""
         try:
-            return self._saved(self.config_class(), {})
+            return saved(self.cls, self.config_class(), {})
         except Exception:
             return None
-
-    def _saved(self, config: PreTrainedConfig, arguments: Flat) -> tuple[observe.Observed, dict]:
-        with observe.fresh_calls(), torch.device("meta"):
-            model = self.cls(config, **arguments)
-        with torch.device("meta"):
-            seen = observe.Observer(model, model.config, lambda _: False, exact=True).run()
-        return seen, json.loads(model.config.to_json_string(use_diff=True))
 
     def trace(self, flat: Flat) -> Traced:
         patch_modules()
