@@ -210,7 +210,8 @@ def _agree(s: Subject, r: random.Random, samples: list[Traced], turn: int, late:
 
 
 def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None, dict]:
-    """One fresh draw built without symbols. Of the keys that have their default, half are left out of the raw config."""
+    """One fresh draw built without symbols. Of the keys that have their default, half are left out of the raw config, if they have the same default
+    in a part."""
     flat = {**s.propose(r, turn), **s.arguments}  # what is proven is the class as it stands in a checkpoint
     flat = {k: flat[k] for k in s.default}
     built = s.try_real(flat)
@@ -222,7 +223,7 @@ def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None,
             return None, flat
         flat = seen.flat
     observed, written = built
-    kept = {k for k, v in flat.items() if repr(v) != repr(s.declared.get(k)) or r.random() < 0.5}
+    kept = {k for k, v in flat.items() if repr(v) != repr(s.declared.get(k)) or k in s.parents or r.random() < 0.5}
     keys, arguments = s.split(flat)
     raw: dict[str, Any] = {"model_type": s.config_class.model_type, **copy.deepcopy(s.fixed)}
     for k, v in keys.items():
