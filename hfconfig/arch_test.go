@@ -283,6 +283,30 @@ func blowUp(n int) string {
 	return strings.ReplaceAll(strings.ReplaceAll(b.String(), "ba\n", "b10\n"), "bb\n", "b11\n") + "block b12\n  use b9\n  use b10\n"
 }
 
+func TestTiedModules(t *testing.T) {
+	x, err := expect(t, `model m
+config
+  both = true
+block part
+  for i < 2: layers.{i}:
+    proj linear [3, 2] bias(i == 1)
+    bn batchnorm [3]
+  scale param [3]
+class C as base
+  outer:
+    first: use part
+    tie second.part = first if both: use part
+    tie third = first if not both: scale param [3]
+`, `{"model_type": "m"}`)
+	require.NoError(t, err)
+	require.Len(t, x.Tensors(hfconfig.Save), 15)
+	require.Len(t, x.Tied(), 14)
+	for _, group := range x.Tied() {
+		require.Equal(t, strings.Replace(group[0], "outer.first.", "outer.second.part.", 1), group[1])
+		require.Contains(t, x.Tensors(hfconfig.Save), group[0])
+	}
+}
+
 func TestKeysOfAnObject(t *testing.T) {
 	const schema = "model m\nconfig\n  o = null\n  s: m optional\nclass C as base\n  if keys(o) == %s and keys(s) == %s: ok param []\n"
 	for config, want := range map[string][2]string{
