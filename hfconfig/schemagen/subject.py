@@ -15,6 +15,7 @@ from typing import Any, Callable, Container
 
 import torch
 from transformers import PreTrainedConfig
+from transformers.backbone_utils import BackboneConfigMixin
 
 from . import observe, shapes
 from .expressions import Env
@@ -241,6 +242,15 @@ class Subject:
                     self.sampler.add_undeclared(p + name, kind)
                     self.default[p + name] = None
         Asked.names.clear()
+
+    def vary_features(self) -> None:
+        """Has the feature maps drawn that backbones are asked for. Learning does not: it would not follow them."""
+        for path, c in observe.configs_within(self.base):
+            if isinstance(c, BackboneConfigMixin) and getattr(c, "stage_names", None):
+                key = f"{path}.out_features" if path else "out_features"
+                self.sampler.add_features(key)
+                self.default.setdefault(key, None)
+                self.declared.setdefault(key, None)
 
     # ---- drawing
 
