@@ -114,6 +114,7 @@ class Subject:
         self.refused: Counter[str] = Counter()
         self.accepted: dict[str, set[str]] = defaultdict(set)
         self.errors: Counter[str] = Counter()
+        self.why = ""  # the last refused trace was
         self.rejected = self.drawn = 0
         self.read: set[str] = set()
         self.last: Traced | None = None  # the last accepted draw
@@ -289,7 +290,8 @@ class Subject:
         try:
             return self.trace(flat)
         except Exception as e:
-            self.errors[f"{type(e).__name__}: {str(e)[:160]}"] += 1
+            self.why = str(e)
+            self.errors[f"{type(e).__name__}: {self.why[:160]}"] += 1
             return None
 
     def as_written(self, written: dict, flat: Flat) -> Flat:
@@ -343,15 +345,21 @@ class Subject:
 
     def thaw(self, names: list[str], r: random.Random) -> tuple[list[Traced], list[str]]:
         """Sets keys that kept one value to others, one by one. Returns what was accepted and the keys of which every other value is refused:
-        words, flags and nulls that the class does not know, numbers that the config class does not take."""
+        words, flags and nulls that the class does not know, numbers that the config class does not take or of which the class says so."""
         accepted, refused = [], []
         keys = self.sampler.by_name()
         for name in names:
-            seen = [s for v in self.alternatives(keys[name], r) if (s := self.try_trace({**self.default, **(self.last.flat if self.last else {}), name: v}))]
+            seen, why = [], []
+            for v in self.alternatives(keys[name], r):
+                if s := self.try_trace({**self.default, **(self.last.flat if self.last else {}), name: v}):
+                    seen.append(s)
+                else:
+                    why.append(self.why)
             if seen:
                 accepted += seen
                 self.sampler.values[name] += [s.flat[name] for s in seen] + [self.default[name]]
-            elif not is_int(keys[name].sample) and not isinstance(keys[name].sample, list) or not any(self._configures({**self.default, name: v}) for v in self.alternatives(keys[name], r)):
+            elif (not is_int(keys[name].sample) and not isinstance(keys[name].sample, list) or why and all(re.search(rf"only supports .*\b{keys[name].last}\b", w) for w in why)
+                  or not any(self._configures({**self.default, name: v}) for v in self.alternatives(keys[name], r))):
                 refused.append(name)
         return accepted, refused
 
