@@ -358,7 +358,7 @@ class Subject:
             if seen:
                 accepted += seen
                 self.sampler.values[name] += [s.flat[name] for s in seen] + [self.default[name]]
-            elif (not is_int(keys[name].sample) and not isinstance(keys[name].sample, list) or why and all(re.search(rf"only supports .*\b{keys[name].last}\b", w) for w in why)
+            elif (not is_int(keys[name].sample) and not isinstance(keys[name].sample, list) or why and all(_knows_one(keys[name].last, w) for w in why)
                   or not any(self._configures({**self.default, name: v}) for v in self.alternatives(keys[name], r))):
                 refused.append(name)
         return accepted, refused
@@ -391,6 +391,12 @@ class Subject:
             if k.name in self.read or k.name == "num_labels":
                 out.append(k.name)
         return out
+
+
+def _knows_one(key: str, why: str) -> bool:
+    """Whether a class says that it knows one number only for a key."""
+    words = key.replace("_", "[_ ]")
+    return re.search(rf"only supports \S*\b{words}\b|\b{words}\w* has to be \d", why) is not None
 
 
 def _parents(key: str) -> list[str]:
