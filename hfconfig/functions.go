@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// functions are Python's, of the same names; islist is isinstance(x, list), keys sorted(x or {}).
+// functions are Python's, of the same names; islist is isinstance(x, list), keys sorted(x or {}), prod math.prod.
 var functions = map[string]func([]value) (value, error){
 	"int":   one(func(x float64) float64 { return math.Trunc(x) }),
 	"ceil":  one(math.Ceil),
@@ -42,21 +42,10 @@ var functions = map[string]func([]value) (value, error){
 		}
 		return value{kind: kindList, list: a[0].list}, nil
 	},
-	"sum": func(a []value) (value, error) {
-		if len(a) != 1 || a[0].kind != kindList {
-			return value{}, errors.New("want one list")
-		}
-		total := intValue(0)
-		for _, x := range a[0].list {
-			var err error
-			if total, err = arithmetic("+", total, x); err != nil {
-				return value{}, err
-			}
-		}
-		return total, nil
-	},
-	"max": extreme(">"),
-	"min": extreme("<"),
+	"sum":  reduce("+", 0),
+	"prod": reduce("*", 1),
+	"max":  extreme(">"),
+	"min":  extreme("<"),
 }
 
 func one(f func(float64) float64) func([]value) (value, error) {
@@ -73,6 +62,23 @@ func one(f func(float64) float64) func([]value) (value, error) {
 			return whole(f(a[0].f))
 		}
 		return value{}, fmt.Errorf("%s is no number", a[0])
+	}
+}
+
+// reduce is the sum or the product of a list.
+func reduce(op string, start int64) func([]value) (value, error) {
+	return func(a []value) (value, error) {
+		if len(a) != 1 || a[0].kind != kindList {
+			return value{}, errors.New("want one list")
+		}
+		total := intValue(start)
+		for _, x := range a[0].list {
+			var err error
+			if total, err = arithmetic(op, total, x); err != nil {
+				return value{}, err
+			}
+		}
+		return total, nil
 	}
 }
 
