@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// functions are Python's, of the same names; islist is isinstance(x, list), keys sorted(x or {}), prod math.prod.
+// functions are Python's, of the same names; islist is isinstance(x, list), keys sorted(x or {}), prod and log2 are math's.
 var functions = map[string]func([]value) (value, error){
 	"int":   one(func(x float64) float64 { return math.Trunc(x) }),
 	"ceil":  one(math.Ceil),
@@ -23,6 +23,16 @@ var functions = map[string]func([]value) (value, error){
 			return arithmetic("-", intValue(0), a[0])
 		}
 		return value{}, errors.New("want one number")
+	},
+	"log2": func(a []value) (value, error) {
+		if len(a) != 1 {
+			return value{}, errors.New("want one number")
+		}
+		f, ok := a[0].number()
+		if !ok || !(f > 0) {
+			return value{}, fmt.Errorf("%s has no logarithm", a[0])
+		}
+		return floatValue(math.Log2(f)), nil
 	},
 	"len": func(a []value) (value, error) {
 		switch {
