@@ -236,6 +236,8 @@ def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None,
             at = at.setdefault(p, {})
         at[last] = v
     _sub_types(raw, s.base)
+    if other := s.reread(raw, arguments, written):
+        observed, written = other
     return _drawn(s, arguments, raw, written, observed), flat
 
 

@@ -141,6 +141,14 @@ class Subject:
         except Exception:
             return None
 
+    def reread(self, raw: dict, arguments: Flat, written: dict) -> tuple[observe.Observed, dict] | None:
+        """The same of a config.json, where the class makes something else of it than was drawn: a parent may set keys of its sub-configs."""
+        try:
+            config = self.config_class.from_dict(copy.deepcopy(raw))
+            return None if json.loads(config.to_json_string(use_diff=True)) == written else saved(self.cls, config, arguments)
+        except Exception:
+            return None
+
     def trace(self, flat: Flat) -> Traced:
         patch_modules()
         keys, arguments = self.split(flat)
