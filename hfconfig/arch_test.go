@@ -249,6 +249,28 @@ func TestSchemaErrors(t *testing.T) {
 	}
 }
 
+func TestSubConfigOverDefaults(t *testing.T) {
+	const arch = `model m
+config
+  part: auto part over {"w": 3}
+class M as base
+  part: use @base with part
+model part
+config
+  w = 1
+  v = 2
+class P as base
+  x param [w, v]
+`
+	for part, want := range map[string][]uint64{`null`: {3, 2}, `{}`: {3, 2}, `{"v": 5}`: {3, 5}, `{"w": 4, "v": 5}`: {4, 5}} {
+		x, err := expect(t, arch, `{"model_type": "m", "part": `+part+`}`)
+		require.NoError(t, err)
+		require.Equal(t, want, x.Tensors(hfconfig.Save)["part.x"], part)
+	}
+	_, err := hfconfig.ParseArch([]byte("model m\nconfig\n  part: auto part over [1]\n"))
+	require.ErrorContains(t, err, "want a JSON object")
+}
+
 func TestSchemaMistakesShowWhenUsed(t *testing.T) {
 	for _, tt := range []struct{ body, want string }{
 		{"class C as base\n  use nowhere\n", "has no block nowhere"},
