@@ -37,6 +37,7 @@ type place struct {
 	layouts  layoutSet
 	optional bool
 	frozen   bool
+	plain    bool // all layouts are as Native
 	part     bool // of a class that another one makes itself: hub names are those of Save
 	uses     int
 }
@@ -98,6 +99,9 @@ func (b *binder) stmt(s stmt, at place, out *[]node) error {
 		return b.body(s.body, at, out)
 	case frozenStmt:
 		at.frozen = true
+		return b.body(s.body, at, out)
+	case plainStmt:
+		at.plain = true
 		return b.body(s.body, at, out)
 	case tieStmt:
 		return b.under(s.cond, at, out, func(out *[]node) error {
@@ -226,6 +230,12 @@ func (e *env) subPath(dotted string) (*env, error) {
 
 // seen returns the layouts that statements under the given ones belong to.
 func (at *place) seen(layouts layoutSet) layoutSet {
+	if at.plain {
+		if !layouts.has(Native) {
+			return 0
+		}
+		return allLayouts
+	}
 	if !at.part {
 		return layouts
 	}
@@ -241,7 +251,10 @@ func (at *place) extend(p path) [layoutCount][]part {
 	var out [layoutCount][]part
 	for l := range Layout(layoutCount) {
 		from := l
-		if l == Hub && at.part {
+		switch {
+		case at.plain:
+			from = Native
+		case l == Hub && at.part:
 			from = Save
 		}
 		names, segments := at.prefix[l], p.in(from)
