@@ -326,7 +326,7 @@ class Subject:
 
     def thaw(self, names: list[str], r: random.Random) -> tuple[list[Traced], list[str]]:
         """Sets keys that kept one value to others, one by one. Returns what was accepted and the keys of which every other value is refused:
-        words, flags and nulls that the class does not know."""
+        words, flags, nulls and numbers that the class does not know."""
         accepted, refused = [], []
         keys = self.sampler.by_name()
         for name in names:
@@ -334,9 +334,20 @@ class Subject:
             if seen:
                 accepted += seen
                 self.sampler.values[name] += [s.flat[name] for s in seen] + [self.default[name]]
-            elif not is_int(keys[name].sample) and not isinstance(keys[name].sample, list):
+            elif not isinstance(keys[name].sample, list) and (not is_int(keys[name].sample) or self.one_value(keys[name])):
                 refused.append(name)
         return accepted, refused
+
+    def one_value(self, k: Key) -> bool:
+        """Whether the config class refuses every other value of a number, and says so of it alone."""
+        for v in {*range(17), 32, 64, 128} - {self.default[k.name]}:
+            try:
+                build(self.config_class, self.base, self.split({**self.default, k.name: v})[0], False, self.sampler.undeclared, fixed=self.fixed)
+                return False
+            except Exception as e:
+                if {x.last for x in self.sampler.keys} & set(re.findall(r"\w+", str(e))) != {k.last}:
+                    return False
+        return True
 
     def couple(self) -> None:
         """Finds pairs of refused numbers that may change together: both doubled, or one doubled and one halved."""
