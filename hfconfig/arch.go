@@ -168,6 +168,7 @@ type (
 	tieStmt struct {
 		target, source path
 		cond           expr
+		body           []stmt // rows of modules: all of them are copies
 	}
 )
 

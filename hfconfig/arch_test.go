@@ -1,6 +1,7 @@
 package hfconfig_test
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -303,6 +304,45 @@ class C as base
 		maps.Copy(within, alone)
 		require.Equal(t, within, x.Tensors(layout), layout)
 	}
+}
+
+func TestTiedModules(t *testing.T) {
+	x, err := expect(t, `model m
+config
+  both = true
+block part
+  for i < 2: layers.{i}:
+    proj linear [3, 2] bias(i == 1)
+    bn batchnorm [3]
+  scale param [3]
+class C as base
+  outer:
+    first: use part
+    tie second.part = first if both: use part
+    tie third = first if not both: scale param [3]
+`, `{"model_type": "m"}`)
+	require.NoError(t, err)
+	require.Len(t, x.Tensors(hfconfig.Save), 15)
+	require.Len(t, x.Tied(), 14)
+	for _, group := range x.Tied() {
+		require.Equal(t, strings.Replace(group[0], "outer.first.", "outer.second.part.", 1), group[1])
+		require.Contains(t, x.Tensors(hfconfig.Save), group[0])
+	}
+}
+
+func TestKeysOfAnObject(t *testing.T) {
+	const schema = "model m\nconfig\n  o = null\n  s: m optional\nclass C as base\n  if keys(o) == %s and keys(s) == %s: ok param []\n"
+	for config, want := range map[string][2]string{
+		`{"model_type": "m"}`:                                                 {"[]", "[]"},
+		`{"model_type": "m", "o": null, "s": {}}`:                             {"[]", "[]"},
+		`{"model_type": "m", "o": {"b": 1, "a": {"c": 2}}, "s": {"o": null}}`: {`["a", "b"]`, `["o"]`},
+	} {
+		x, err := expect(t, fmt.Sprintf(schema, want[0], want[1]), config)
+		require.NoError(t, err, config)
+		require.Equal(t, 1, x.Len(), config)
+	}
+	_, err := expect(t, fmt.Sprintf(schema, "[]", "[]"), `{"model_type": "m", "o": 1}`)
+	require.ErrorContains(t, err, "want one object")
 }
 
 func TestExpressions(t *testing.T) {

@@ -130,6 +130,10 @@ func (p *archParser) statement(c *cursor, indent, depth int) stmt {
 		if c.take("if") {
 			s.cond = c.expr()
 		}
+		if c.take(":") {
+			s.body = p.rest(c, indent, depth+1)
+			return s
+		}
 		c.finish()
 		p.next()
 		return s

@@ -16,9 +16,9 @@ import (
 	"github.com/safeckpt/safeckpt/hfconfig"
 )
 
-// A randomConfig is a draw of schemagen: a random config of a class, and
-// digests of what transformers 5.23 saves for it.
-type randomConfig struct {
+// A heldConfig is a config of a class, drawn at random or thought of by somebody
+// (schemagen/cases.jsonl), and digests of what transformers 5.23 saves for it.
+type heldConfig struct {
 	Class  string          `json:"class"`
 	Config json.RawMessage `json:"config"`
 	Count  int             `json:"count"` // tensors saved
@@ -27,17 +27,39 @@ type randomConfig struct {
 	Ties   string          `json:"ties"` // of dropped and kept names
 }
 
-// TestDraws holds the embedded schemas of every proven class against random configs.
-func TestDraws(t *testing.T) {
-	f, err := os.Open("testdata/draws.jsonl.gz")
+func heldConfigs(t *testing.T, file string) (out []heldConfig) {
+	f, err := os.Open(file)
 	require.NoError(t, err)
 	defer f.Close()
 	z, err := gzip.NewReader(f)
 	require.NoError(t, err)
-	classes := make(map[string]int)
 	for dec := json.NewDecoder(z); dec.More(); {
-		var d randomConfig
+		var d heldConfig
 		require.NoError(t, dec.Decode(&d))
+		out = append(out, d)
+	}
+	return out
+}
+
+const (
+	drawsFile = "testdata/draws.jsonl.gz"
+	casesFile = "testdata/cases.jsonl.gz"
+)
+
+// drawnClasses returns the proven classes, sorted.
+func drawnClasses(t *testing.T) (out []string) {
+	for _, d := range heldConfigs(t, drawsFile) {
+		out = append(out, d.Class)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// TestDraws holds the embedded schemas of every proven class against random
+// configs, and those of some against configs that random draws miss.
+func TestDraws(t *testing.T) {
+	classes := make(map[string]int)
+	for _, d := range slices.Concat(heldConfigs(t, drawsFile), heldConfigs(t, casesFile)) {
 		classes[d.Class]++
 		t.Run(fmt.Sprintf("%s/%d", d.Class, classes[d.Class]), func(t *testing.T) {
 			c, err := hfconfig.Parse(d.Config)

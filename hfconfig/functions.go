@@ -10,9 +10,9 @@ import (
 )
 
 // functions are Python's, of the same names, or its modules': prod is math.prod,
-// bisect is bisect.bisect_left. islist is isinstance(x, list), split(s, sep) is
-// s.split(sep), factors(n) are the prime factors of n in ascending order, and
-// primes(from, n) the first n primes from there on.
+// bisect is bisect.bisect_left. islist is isinstance(x, list), keys sorted(x or {}),
+// split(s, sep) is s.split(sep), factors(n) are the prime factors of n in
+// ascending order, and primes(from, n) the first n primes from there on.
 var functions = map[string]func([]value) (value, error){
 	"int": func(a []value) (value, error) {
 		if len(a) == 1 && a[0].kind == kindString {
@@ -50,6 +50,12 @@ var functions = map[string]func([]value) (value, error){
 	},
 	"islist": func(a []value) (value, error) {
 		return boolValue(len(a) == 1 && a[0].kind == kindList), nil
+	},
+	"keys": func(a []value) (value, error) {
+		if len(a) != 1 || a[0].kind != kindNull && a[0].s != "an object" {
+			return value{}, errors.New("want one object")
+		}
+		return value{kind: kindList, list: a[0].list}, nil
 	},
 	"sum":  total("+", 0),
 	"prod": total("*", 1),

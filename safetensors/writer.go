@@ -68,6 +68,9 @@ type Writer struct {
 // tensors, Name, DType and Shape are used. They are laid out as the reference
 // writer does: by dtype, largest first, then by name. Nil metadata is left out.
 //
+// On Linux a file of 256 MiB or more takes its room on the disk now, and is written
+// past the page cache.
+//
 // It refuses what readers would: a tensor called __metadata__, a name given
 // twice, text that is not UTF-8, sub-byte tensors that do not end on a byte,
 // sizes over 2^63 bytes, and a header over 100,000,000 bytes.
@@ -100,7 +103,10 @@ func newWriter(name string, layout []TensorInfo, metadata map[string]string, opt
 	if w.file, err = atomicfile.Create(name, opts.atomic()); err != nil {
 		return nil, err
 	}
-	if _, err = w.file.Write(header); err != nil {
+	if _, err = w.file.Write(header); err == nil {
+		err = w.file.Reserve(w.size)
+	}
+	if err != nil {
 		return nil, errors.Join(err, w.file.Abort())
 	}
 	for i := range layout {

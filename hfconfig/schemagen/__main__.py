@@ -1,4 +1,4 @@
-"""python -m schemagen learn|emit|check ...; see README.md."""
+"""python -m schemagen learn|emit|check|try ...; see README.md."""
 from __future__ import annotations
 
 import argparse
@@ -43,7 +43,7 @@ def learn(a: argparse.Namespace) -> None:
             res = work.result(name)
         else:
             try:
-                made, draws = generate(module or classes.module_of(name), name, a.seconds, lambda _: True, seeds, a.only_draw)
+                made, draws = generate(module or classes.module_of(name), name, a.seconds, lambda _: True, seeds, a.only_draw, a.seed)
             except Exception as e:  # the import wants a package
                 made, draws = Result(name, "", reason=f"{type(e).__name__}: {str(e)[:200]}"), []
             work.save(made, draws)
@@ -74,6 +74,19 @@ def check(a: argparse.Namespace) -> None:
     check(a.work, pathlib.Path(a.arch), a.classes, pathlib.Path(a.golden) if a.golden else None, a.record)
 
 
+def hold(a: argparse.Namespace) -> None:
+    """Holds schema files as they stand against configs that somebody thought of."""
+    warnings.filterwarnings("ignore")
+    import transformers
+
+    from . import subject
+    from .cases import CASES, hold
+
+    transformers.utils.logging.set_verbosity_error()
+    subject.install()
+    hold(pathlib.Path(a.arch), pathlib.Path(a.cases or CASES), a.cases is None)
+
+
 def _seeds(path: str) -> dict[str, list[dict]]:
     """Configs to start from where the default one is unusable: {model type: [config.json]}."""
     return json.loads(pathlib.Path(path).read_text())
@@ -90,7 +103,7 @@ def main() -> None:
     q.add_argument("--only-draw", action="store_true", help="only make the draws that a file written by hand is held against")
     q.add_argument("--sample", type=int, help="that many classes at random")
     q.add_argument("--part", help="0/2, 1/2: every second class, for processes side by side")
-    q.add_argument("--seed", type=int, default=0)
+    q.add_argument("--seed", type=int, default=0, help="of --sample, and of the draws of --only-draw")
     q.add_argument("--seeds", default=pathlib.Path(__file__).with_name("seeds.json"), help="JSON file of configs to start from")
     q.set_defaults(run=learn)
     q = sub.add_parser("emit", help="write the schema files of all classes that the Go interpreter proves, and COVERAGE.md")
@@ -106,6 +119,10 @@ def main() -> None:
     q.add_argument("--golden", help="directory of golden entries that must agree as well")
     q.add_argument("--record", action="store_true", help="put what is found into COVERAGE.md and testdata/draws.jsonl.gz")
     q.set_defaults(run=check)
+    q = sub.add_parser("try", help="hold the schema files as they stand against configs that you thought of")
+    q.add_argument("arch", help="directory, hfconfig/arch")
+    q.add_argument("cases", nargs="?", help="file of lines [class, config]; default cases.jsonl, of which what agrees becomes testdata/cases.jsonl.gz")
+    q.set_defaults(run=hold)
     a = p.parse_args()
     a.run(a)
 

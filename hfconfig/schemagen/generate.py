@@ -47,10 +47,10 @@ class Result:
     tolerate: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
-def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bool], seeds: dict[str, list[dict]], only_draw: bool = False) -> tuple[Result, list[dict]]:
+def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bool], seeds: dict[str, list[dict]], only_draw: bool = False, seed: int = 0) -> tuple[Result, list[dict]]:
     """Returns the result and the proof draws: config as drawn, config.json as written, and what transformers saves.
 
-    With only_draw nothing is learned: the class is described by hand.
+    With only_draw nothing is learned: the class is described by hand, or is proven anew with the draws of another seed.
     """
     res, started = Result(name, module), time.process_time()
 
@@ -63,7 +63,7 @@ def generate(module: str, name: str, seconds: float, may_use: Callable[[str], bo
     try:
         s, r = _subject(res, may_use, seeds)
         if only_draw:
-            _draw(res, draws, s, r)
+            _draw(res, draws, s, r, seed)
         else:
             _learn(res, draws, s, r, seconds, started)
     except Late:
@@ -98,13 +98,13 @@ def _subject(res: Result, may_use: Callable[[str], bool], seeds: dict[str, list[
     raise ValueError(f"no usable config: {errors[0]}")
 
 
-def _draw(res: Result, draws: list[dict], s: Subject, r: random.Random) -> None:
+def _draw(res: Result, draws: list[dict], s: Subject, r: random.Random, seed: int) -> None:
     seen = [x.flat for turn in range(2 * FIRST) if (x := s.draw(r, turn))]
     s.couple()
     if names := stuck(s.frozen(seen)):
         varied, res.refused = s.thaw(names[:12], r)
         seen += [x.flat for x in varied]
-    for draw, flat in _proofs(s, f"{res.name} drawn"):
+    for draw, flat in _proofs(s, f"{res.name} drawn {seed or ''}".strip()):
         draws.append(draw)
         seen.append(flat)
     res.reason = "" if len(draws) == PROOFS else f"{len(draws)} draws accepted"
@@ -210,7 +210,8 @@ def _agree(s: Subject, r: random.Random, samples: list[Traced], turn: int, late:
 
 
 def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None, dict]:
-    """One fresh draw built without symbols. Of the keys that have their default, half are left out of the raw config."""
+    """One fresh draw built without symbols. Of the keys that have their default, half are left out of the raw config, if they have the same default
+    in a part."""
     flat = {**s.propose(r, turn), **s.arguments}  # what is proven is the class as it stands in a checkpoint
     flat = {k: flat[k] for k in s.default}
     built = s.try_real(flat)
@@ -222,7 +223,7 @@ def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None,
             return None, flat
         flat = seen.flat
     observed, written = built
-    kept = {k for k, v in flat.items() if repr(v) != repr(s.declared.get(k)) or r.random() < 0.5}
+    kept = {k for k, v in flat.items() if repr(v) != repr(s.declared.get(k)) or k in s.parents or r.random() < 0.5}
     keys, arguments = s.split(flat)
     raw: dict[str, Any] = {"model_type": s.config_class.model_type, **copy.deepcopy(s.fixed)}
     for k, v in keys.items():

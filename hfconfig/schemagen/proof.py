@@ -14,7 +14,7 @@ from . import classes, coverage
 from .coverage import stuck
 from .emit import Emitter
 from .files import write
-from .sample import sample, updated
+from .sample import finite, sample, updated
 from .work import Work
 
 _MODULE = pathlib.Path(__file__).resolve().parents[2]
@@ -23,12 +23,12 @@ _MODULE = pathlib.Path(__file__).resolve().parents[2]
 def prove(files: dict[str, str], draws: Iterable[dict], scratch: pathlib.Path) -> dict[str, str]:
     """{class: what is wrong, "" if nothing} for all draws of the classes."""
     out: dict[str, str] = {}
-    for v in _verdicts(files, draws, scratch):
+    for v in verdicts(files, draws, scratch):
         out[v["class"]] = out.get(v["class"]) or v["wrong"]
     return out
 
 
-def _verdicts(files: dict[str, str], draws: Iterable[dict], scratch: pathlib.Path) -> Iterator[dict]:
+def verdicts(files: dict[str, str], draws: Iterable[dict], scratch: pathlib.Path) -> Iterator[dict]:
     """What prove/ says of each draw: class, number, and what is wrong."""
     arch = scratch / "arch"
     arch.mkdir(exist_ok=True)
@@ -38,13 +38,13 @@ def _verdicts(files: dict[str, str], draws: Iterable[dict], scratch: pathlib.Pat
         (arch / name).write_text(text)
     tool = scratch / "prove"
     subprocess.run(["go", "build", "-o", tool, "./hfconfig/schemagen/prove"], cwd=_MODULE, check=True)
-    with tempfile.TemporaryFile("w+") as lines, tempfile.TemporaryFile("w+") as verdicts:
+    with tempfile.TemporaryFile("w+") as lines, tempfile.TemporaryFile("w+") as answers:
         for d in draws:
-            lines.write(json.dumps(_finite(d)) + "\n")
+            lines.write(json.dumps(finite(d)) + "\n")
         lines.seek(0)
-        subprocess.run([tool, str(arch)], stdin=lines, stdout=verdicts, check=True)
-        verdicts.seek(0)
-        yield from map(json.loads, verdicts)
+        subprocess.run([tool, str(arch)], stdin=lines, stdout=answers, check=True)
+        answers.seek(0)
+        yield from map(json.loads, answers)
 
 
 def check(directory: str, arch: pathlib.Path, names: list[str], golden: pathlib.Path | None, record: bool) -> None:
@@ -58,7 +58,7 @@ def check(directory: str, arch: pathlib.Path, names: list[str], golden: pathlib.
     files = {p.name: p.read_text() for p in arch.glob("*.arch")}
     results = {n: work.result(n) for n in names or work.results()}
     reasons = {n: r["reason"] for n, r in results.items()}
-    for v in _verdicts(files, _draws(work, [n for n in results if not reasons[n]]), scratch):
+    for v in verdicts(files, _draws(work, [n for n in results if not reasons[n]]), scratch):
         print(f"{v['class']} {v['number']}: {v['wrong'] or 'agrees'}")
         reasons[v["class"]] = reasons[v["class"]] or v["wrong"]
     for n, r in results.items():
@@ -72,7 +72,7 @@ def check(directory: str, arch: pathlib.Path, names: list[str], golden: pathlib.
         page = arch.parent / "COVERAGE.md"
         page.write_text(coverage.write(classes.auto_classes(), classes.further_classes(), coverage.read(page.read_text()).updated(results, reasons), _described(files)))
         draws = arch.parent / "testdata" / "draws.jsonl.gz"
-        draws.write_bytes(updated(draws.read_bytes(), work, {n: not reason for n, reason in reasons.items()}, _finite))
+        draws.write_bytes(updated(draws.read_bytes(), work, {n: not reason for n, reason in reasons.items()}))
 
 
 def _described(files: dict[str, str]) -> dict[str, str]:
@@ -97,15 +97,6 @@ def _refuted(files: dict[str, str], golden: pathlib.Path, scratch: pathlib.Path)
                       "save": g["tensors"], "ties": {dropped: group[0] for group in g["tied"] for dropped in group[1:]}})
     wrong = {n: w for n, w in prove(files, draws, scratch).items() if w and "no schema describes" not in w and "not described" not in w and "is not known" not in w}
     return {n: f"a golden entry: {w}" for n, w in wrong.items()}
-
-
-def _finite(x: Any) -> Any:
-    """Infinities as transformers 5 writes them; JSON has none."""
-    if isinstance(x, float) and not math.isfinite(x):
-        return {"__float__": {math.inf: "Infinity", -math.inf: "-Infinity"}.get(x, "NaN")}
-    if isinstance(x, dict):
-        return {k: _finite(v) for k, v in x.items()}
-    return [_finite(v) for v in x] if isinstance(x, list) else x
 
 
 def _held_back(golden: pathlib.Path, types: dict[str, str], described: Iterable[str]) -> dict[str, str]:
@@ -133,13 +124,13 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
     described = _described(hand)
     emitter = Emitter(results, keep, None, described)
     candidates = {n for n in emitter.units if n in emitter.saved} | {n for n, r in results.items() if r["status"] == "drawn" and r["model_type"] in described}
-    verdicts = prove(hand | emitter.files(), _draws(work, sorted(candidates)), scratch)
-    (scratch / "verdicts.json").write_text(json.dumps(verdicts, indent=1, sort_keys=True))
-    for n, wrong in verdicts.items():
+    found = prove(hand | emitter.files(), _draws(work, sorted(candidates)), scratch)
+    (scratch / "verdicts.json").write_text(json.dumps(found, indent=1, sort_keys=True))
+    for n, wrong in found.items():
         reasons[n] = wrong or ("never varied: " + ", ".join(fixed) if (fixed := stuck(results[n]["frozen"])) else "")
     reasons |= emitter.dropped
-    good = {n for n in verdicts if not reasons[n]}
-    print(f"{sum(not w for w in verdicts.values())} of {len(verdicts)} classes agree with all draws, {len(good)} of them with no key left unvaried")
+    good = {n for n in found if not reasons[n]}
+    print(f"{sum(not w for w in found.values())} of {len(found)} classes agree with all draws, {len(good)} of them with no key left unvaried")
 
     for _ in range(8):  # what falls may be used by others
         files = hand | Emitter(results, keep, good, described).files()
@@ -164,7 +155,7 @@ def emit_proven(directory: str, arch: pathlib.Path, only: list[str] | None, gold
     write(files, arch, only is None)
     draws = arch.parent / "testdata" / "draws.jsonl.gz"
     draws.parent.mkdir(exist_ok=True)
-    draws.write_bytes(sample(work, good, _finite))
+    draws.write_bytes(sample(work, good))
     print(f"next: go generate ./hfconfig, which embeds {arch}")
 
 

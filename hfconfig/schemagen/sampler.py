@@ -15,7 +15,7 @@ import re
 import types
 import typing
 from collections import Counter, defaultdict
-from typing import Any
+from typing import Any, Container
 
 from transformers import PreTrainedConfig
 
@@ -75,7 +75,8 @@ def _plain_default(f: dataclasses.Field) -> Any:
     return list(v) if isinstance(v, tuple) else v
 
 
-def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "") -> list[Key]:
+def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "", objects: Container[str] = ()) -> list[Key]:
+    """The keys that are drawn; of those that hold an object only the ones in objects."""
     out = []
     for f in dataclasses.fields(cls):
         if f.name in cls.sub_configs or f.name in SKIP - SKIP_KEPT or f.name.startswith("_"):
@@ -84,7 +85,7 @@ def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "") -> list[
             hint = getattr(base, f.name, None)
         except Exception:
             hint = None
-        if isinstance(hint, PreTrainedConfig) or isinstance(hint, dict):
+        if isinstance(hint, PreTrainedConfig) or isinstance(hint, dict) and prefix + f.name not in objects:
             continue
         hint = list(hint) if isinstance(hint, tuple) else hint
         kinds = _types(f.type)
@@ -93,7 +94,7 @@ def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "") -> list[
     for k in cls.sub_configs:
         v = getattr(base, k, None)
         if isinstance(v, PreTrainedConfig):
-            out += keys_of_config(type(v), v, f"{prefix}{k}.")
+            out += keys_of_config(type(v), v, f"{prefix}{k}.", objects)
     if not prefix:
         out.append(Key("num_labels", 2, 2, False, frozenset(["int"])))
     return out
@@ -178,9 +179,9 @@ def is_int(x: Any) -> bool:
 class Sampler:
     """Draws configs for one config class. The strings and values that tracing finds are put into `strings` and `values`."""
 
-    def __init__(self, cls: type, base: PreTrainedConfig, arguments: dict[str, Any]) -> None:
+    def __init__(self, cls: type, base: PreTrainedConfig, arguments: dict[str, Any], objects: Container[str] = ()) -> None:
         self.cls, self.base = cls, base
-        self.keys = keys_of_config(cls, base)
+        self.keys = keys_of_config(cls, base, objects=objects)
         names = {k.name for k in self.keys}
         for name, default in arguments.items():
             if name not in names:
@@ -267,6 +268,8 @@ class Sampler:
 
     def _value(self, k: Key, r: random.Random, lengths: dict[str, int]) -> Any:
         d, default = k.sample, k.default
+        if isinstance(d, dict):
+            return copy.deepcopy(d)
         if self.values.get(k.name) and r.random() < 0.3:
             return copy.copy(r.choice(self.values[k.name]))
         if self.constants.get(k.name) and r.random() < 0.12 and "float" not in k.types:

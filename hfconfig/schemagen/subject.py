@@ -11,7 +11,7 @@ import random
 import re
 import sys
 from collections import Counter, defaultdict
-from typing import Any, Callable
+from typing import Any, Callable, Container
 
 import torch
 from transformers import PreTrainedConfig
@@ -71,6 +71,15 @@ _EXTRA_BOOL = re.compile(r"bias$|^use_|^has_|^is_|_norm$|^qk_|^tie_|^add_")
 _NOT_EXTRA = {"num_labels", "quantization_config", "is_encoder_decoder", "tie_encoder_decoder", "use_return_dict", "use_cache", "use_bfloat16", "output_hidden_states"}
 
 
+def saved(cls: type, config: PreTrainedConfig, arguments: Flat) -> tuple[observe.Observed, dict]:
+    """Builds the model; returns what it saves and the config.json it writes."""
+    with observe.fresh_calls(), torch.device("meta"):
+        model = cls(config, **arguments)
+    with torch.device("meta"):
+        seen = observe.Observer(model, model.config, lambda _: False, exact=True).run()
+    return seen, json.loads(model.config.to_json_string(use_diff=True))
+
+
 class Subject:
     """base are keys to start from where the default config cannot be built; others are keys with values that go together."""
 
@@ -78,9 +87,13 @@ class Subject:
         self.name, self.module, self.may_use = name, module, may_use
         self.cls = getattr(importlib.import_module(module), name)
         self.config_class = self.cls.config_class
-        self.base = self.config_class.from_dict(copy.deepcopy(base or {}))
+        try:
+            self.base = self.config_class.from_dict(copy.deepcopy(base or {}))
+        except TypeError:  # it wants what the constructor does not: num_classes, of a config of timm's own
+            self.base = self.config_class(**copy.deepcopy(base or {}))
         self.arguments = constructor_arguments(self.cls)
-        self.sampler = Sampler(self.config_class, self.base, self.arguments)
+        objects = {k.rstrip(".") for keys in others for k in _flat_keys(keys) if k.endswith(".")}
+        self.sampler = Sampler(self.config_class, self.base, self.arguments, objects)
         for module in {self.module, *(type(c).__module__ for _, c in observe.configs_within(self.base))}:
             self.sampler.read_source(inspect.getsource(sys.modules[module]))
         for path, c in observe.configs_within(self.base):
@@ -92,9 +105,10 @@ class Subject:
             given = _flat_keys(base)
             self.default |= {k.name: k.hint for k in self.sampler.keys if k.name in given or given & {p + "." for p in _parents(k.name)}}
         for keys in others:
-            together = {k: v for k, v in _values(keys).items() if k in self.default}
+            together = {k: v for k, v in _values(keys, whole=self.default).items() if k in self.default}
             if len(together) > 1:
                 self.sampler.sets.append(together)
+        self.parents = {k.name for k in self.sampler.keys if k.default is not None and repr(k.hint) != repr(k.default)}  # another default where it is a part
         self.aliases = aliases_of(self.config_class, self.base)
         self.refused: Counter[str] = Counter()
         self.accepted: dict[str, set[str]] = defaultdict(set)
@@ -116,21 +130,14 @@ class Subject:
         """Builds the model of a draw without symbols; returns what it saves and the config.json it writes."""
         keys, arguments = self.split(flat)
         config = build(self.config_class, self.base, keys, False, self.sampler.undeclared, only=only, fixed=self.fixed)
-        return self._saved(config, arguments)
+        return saved(self.cls, config, arguments)
 
     def real_default(self) -> tuple[observe.Observed, dict] | None:
         """The same of a config that says nothing: its sub-configs are those that the config class makes, and its layers as many as they should be."""
         try:
-            return self._saved(self.config_class(), {})
+            return saved(self.cls, self.config_class(), {})
         except Exception:
             return None
-
-    def _saved(self, config: PreTrainedConfig, arguments: Flat) -> tuple[observe.Observed, dict]:
-        with observe.fresh_calls(), torch.device("meta"):
-            model = self.cls(config, **arguments)
-        with torch.device("meta"):
-            seen = observe.Observer(model, model.config, lambda _: False, exact=True).run()
-        return seen, json.loads(model.config.to_json_string(use_diff=True))
 
     def trace(self, flat: Flat) -> Traced:
         patch_modules()
@@ -326,7 +333,7 @@ class Subject:
 
     def thaw(self, names: list[str], r: random.Random) -> tuple[list[Traced], list[str]]:
         """Sets keys that kept one value to others, one by one. Returns what was accepted and the keys of which every other value is refused:
-        words, flags, nulls and numbers that the class does not know."""
+        words, flags and nulls that the class does not know, numbers that the config class does not take."""
         accepted, refused = [], []
         keys = self.sampler.by_name()
         for name in names:
@@ -334,20 +341,17 @@ class Subject:
             if seen:
                 accepted += seen
                 self.sampler.values[name] += [s.flat[name] for s in seen] + [self.default[name]]
-            elif not isinstance(keys[name].sample, list) and (not is_int(keys[name].sample) or self.one_value(keys[name])):
+            elif not is_int(keys[name].sample) and not isinstance(keys[name].sample, list) or not any(self._configures({**self.default, name: v}) for v in self.alternatives(keys[name], r)):
                 refused.append(name)
         return accepted, refused
 
-    def one_value(self, k: Key) -> bool:
-        """Whether the config class refuses every other value of a number, and says so of it alone."""
-        for v in {*range(17), 32, 64, 128} - {self.default[k.name]}:
-            try:
-                build(self.config_class, self.base, self.split({**self.default, k.name: v})[0], False, self.sampler.undeclared, fixed=self.fixed)
-                return False
-            except Exception as e:
-                if {x.last for x in self.sampler.keys} & set(re.findall(r"\w+", str(e))) != {k.last}:
-                    return False
-        return True
+    def _configures(self, flat: Flat) -> bool:
+        """Whether the config class alone takes a draw."""
+        try:
+            build(self.config_class, self.base, self.split(flat)[0], False, self.sampler.undeclared, fixed=self.fixed)
+            return True
+        except Exception:
+            return False
 
     def couple(self) -> None:
         """Finds pairs of refused numbers that may change together: both doubled, or one doubled and one halved."""
@@ -376,10 +380,11 @@ def _parents(key: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
-def _values(keys: dict, prefix: str = "") -> Flat:
+def _values(keys: dict, prefix: str = "", whole: Container[str] = ()) -> Flat:
+    """Dotted keys and their values. An object under a key that is in whole is such a value."""
     out = {}
     for k, v in keys.items():
-        out |= _values(v, f"{prefix}{k}.") if isinstance(v, dict) else {prefix + k: v}
+        out |= _values(v, f"{prefix}{k}.", whole) if isinstance(v, dict) and prefix + k not in whole else {prefix + k: v}
     return out
 
 

@@ -45,11 +45,12 @@ const tempPrefix = ".safeckpt-tmp-"
 func IsTemp(base string) bool { return strings.HasPrefix(base, tempPrefix) }
 
 // A File is a file that is being written. Write and ReadFrom append and are not
-// safe for concurrent use; WriteAt is.
+// safe for concurrent use; WriteAt and CopyAt are.
 type File struct {
 	target string
 	temp   string
 	f      *os.File
+	direct *os.File // the same, past the page cache; nil without Reserve
 	// writing is held while f is written to: the kernel lets one thread at a time
 	// do so, for whom others would wait in a loop.
 	writing sync.Mutex
@@ -115,6 +116,13 @@ func (a *File) WriteAt(p []byte, off int64) (n int, err error) {
 }
 
 func (a *File) writeAt(p []byte, off int64) (int, error) {
+	if a.direct != nil {
+		return a.writeDirect(p, off)
+	}
+	return a.writeCached(p, off)
+}
+
+func (a *File) writeCached(p []byte, off int64) (int, error) {
 	a.writing.Lock()
 	defer a.writing.Unlock()
 	return a.f.WriteAt(p, off)
@@ -144,6 +152,9 @@ func (a *File) close() error {
 	}
 	err := a.f.Close() // also in a test that plays dead: the file must not leak
 	a.f = nil
+	if a.direct != nil {
+		err = errors.Join(err, a.direct.Close())
+	}
 	return err
 }
 

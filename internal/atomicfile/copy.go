@@ -3,12 +3,11 @@ package atomicfile
 import (
 	"io"
 	"os"
-	"sync"
 )
 
-// copyBuffers are the blocks that CopyAt reads into where the kernel does not
-// copy.
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 1<<20); return &b }}
+// cachedBlock is how much CopyAt reads at once to write it through the page cache:
+// what a processor's own cache holds.
+const cachedBlock = 1 << 20
 
 // CopyAt writes n bytes of src from srcOff on at off. Where src is a file and the
 // file system a remote one, that copies by itself if it can. It returns how many
@@ -21,10 +20,16 @@ func (a *File) CopyAt(src io.ReaderAt, srcOff, n, off int64) (done int64, err er
 				return err
 			}
 		}
-		buf := copyBuffers.Get().(*[]byte)
-		defer copyBuffers.Put(buf)
+		buf := directBuffers.Get().(*[]byte)
+		defer directBuffers.Put(buf)
+		limit := cachedBlock
+		if a.direct != nil {
+			limit = len(*buf)
+		}
 		for done < n {
-			block := (*buf)[:min(n-done, int64(len(*buf)))]
+			skip := int((off + done) % page) // whole pages of the file become whole pages of memory
+			block := (*buf)[skip:limit]
+			block = block[:min(n-done, int64(len(block)))]
 			k, err := src.ReadAt(block, srcOff+done)
 			if k < len(block) && (err == nil || err == io.EOF) {
 				err = io.ErrUnexpectedEOF

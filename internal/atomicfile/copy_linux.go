@@ -16,23 +16,29 @@ const (
 	fuse = 0x65735546
 )
 
+// fileSystem returns the magic number of the file system that f is on, 0 if that
+// is not known.
+func fileSystem(f *os.File) uint32 {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	var st unix.Statfs_t
+	var statErr error
+	err = conn.Control(func(fd uintptr) { statErr = unix.Fstatfs(int(fd), &st) })
+	if err != nil || statErr != nil {
+		return 0
+	}
+	return uint32(st.Type)
+}
+
 // copiesRemotely reports whether bytes that the kernel copies in dst need not come
 // here at all. On local file systems copy_file_range moves page after page through
 // a pipe: on ext4, into large folios, blocks of 1 MiB take 0.8 times the time of it.
 // Sharing extents needs offsets that are multiples of a block, which those of
 // tensors are not.
 func copiesRemotely(dst *os.File) bool {
-	conn, err := dst.SyscallConn()
-	if err != nil {
-		return false
-	}
-	var st unix.Statfs_t
-	var statErr error
-	err = conn.Control(func(fd uintptr) { statErr = unix.Fstatfs(int(fd), &st) })
-	if err != nil || statErr != nil {
-		return false
-	}
-	switch uint32(st.Type) {
+	switch fileSystem(dst) {
 	case nfs, cifs, smb2, ceph, fuse:
 		return true
 	}
