@@ -99,6 +99,7 @@ def _subject(res: Result, may_use: Callable[[str], bool], seeds: dict[str, list[
 
 
 def _draw(res: Result, draws: list[dict], s: Subject, r: random.Random, seed: int) -> None:
+    s.vary_features()
     seen = [x.flat for turn in range(2 * FIRST) if (x := s.draw(r, turn))]
     s.couple()
     if names := stuck(s.frozen(seen)):

@@ -226,6 +226,12 @@ class Sampler:
             self.keys.append(Key(name, None, None, True, frozenset([kind, "None"]), declared=False))
             self.undeclared.add(name)
 
+    def add_features(self, name: str) -> None:
+        """A key that no config class declares: the stages of a backbone that give a feature map."""
+        if name not in self.by_name():
+            self.keys.append(Key(name, None, None, True, frozenset(["features", "None"]), declared=False))
+            self.undeclared.add(name)
+
     def discrete(self) -> list[Key]:
         """Keys whose flip may switch parts of a model on or off."""
         return [k for k in self.keys if isinstance(k.sample, bool) or k.optional and (k.types & {"int", "bool"}) and not re.search("_ids?$", k.name)
@@ -258,7 +264,17 @@ class Sampler:
             flat |= {a: x * c, b: y * c} if alike else {a: x * c, b: y // c} if y % c == 0 else {a: x // c, b: y * c} if x % c == 0 else {}
         if self.sets and r.random() < 0.5:
             flat |= copy.deepcopy(r.choice(self.sets))
+        for k in self.keys:
+            if "features" in k.types and flat[k.name] is None and r.random() < 0.8:
+                flat[k.name] = self._features(flat, k.parent, r)
         return flat
+
+    def _features(self, flat: dict[str, Any], parent: str, r: random.Random) -> list[str] | None:
+        """All stages of a few, else some."""
+        depths = flat.get(parent + "depths")
+        n = len(depths) if isinstance(depths, list) else flat.get(parent + "num_hidden_layers") or 0
+        some = range(n) if n <= 6 and r.random() < 0.6 else sorted(r.sample(range(n), r.randint(1, min(n, 4)))) if n else []
+        return [f"stage{i + 1}" for i in some] or None
 
     def group(self, key: str) -> str:
         """What a key can only be changed together with."""

@@ -15,6 +15,7 @@ from typing import Any, Callable, Container
 
 import torch
 from transformers import PreTrainedConfig
+from transformers.backbone_utils import BackboneConfigMixin
 
 from . import observe, shapes
 from .expressions import Env
@@ -113,6 +114,7 @@ class Subject:
         self.refused: Counter[str] = Counter()
         self.accepted: dict[str, set[str]] = defaultdict(set)
         self.errors: Counter[str] = Counter()
+        self.why = ""  # the last refused trace was
         self.rejected = self.drawn = 0
         self.read: set[str] = set()
         self.last: Traced | None = None  # the last accepted draw
@@ -242,6 +244,15 @@ class Subject:
                     self.default[p + name] = None
         Asked.names.clear()
 
+    def vary_features(self) -> None:
+        """Has the feature maps drawn that backbones are asked for. Learning does not: it would not follow them."""
+        for path, c in observe.configs_within(self.base):
+            if isinstance(c, BackboneConfigMixin) and getattr(c, "stage_names", None):
+                key = f"{path}.out_features" if path else "out_features"
+                self.sampler.add_features(key)
+                self.default.setdefault(key, None)
+                self.declared.setdefault(key, None)
+
     # ---- drawing
 
     def propose(self, r: random.Random, turn: int | None) -> Flat:
@@ -279,7 +290,8 @@ class Subject:
         try:
             return self.trace(flat)
         except Exception as e:
-            self.errors[f"{type(e).__name__}: {str(e)[:160]}"] += 1
+            self.why = str(e)
+            self.errors[f"{type(e).__name__}: {self.why[:160]}"] += 1
             return None
 
     def as_written(self, written: dict, flat: Flat) -> Flat:
@@ -333,15 +345,21 @@ class Subject:
 
     def thaw(self, names: list[str], r: random.Random) -> tuple[list[Traced], list[str]]:
         """Sets keys that kept one value to others, one by one. Returns what was accepted and the keys of which every other value is refused:
-        words, flags and nulls that the class does not know, numbers that the config class does not take."""
+        words, flags and nulls that the class does not know, numbers that the config class does not take or of which the class says so."""
         accepted, refused = [], []
         keys = self.sampler.by_name()
         for name in names:
-            seen = [s for v in self.alternatives(keys[name], r) if (s := self.try_trace({**self.default, **(self.last.flat if self.last else {}), name: v}))]
+            seen, why = [], []
+            for v in self.alternatives(keys[name], r):
+                if s := self.try_trace({**self.default, **(self.last.flat if self.last else {}), name: v}):
+                    seen.append(s)
+                else:
+                    why.append(self.why)
             if seen:
                 accepted += seen
                 self.sampler.values[name] += [s.flat[name] for s in seen] + [self.default[name]]
-            elif not is_int(keys[name].sample) and not isinstance(keys[name].sample, list) or not any(self._configures({**self.default, name: v}) for v in self.alternatives(keys[name], r)):
+            elif (not is_int(keys[name].sample) and not isinstance(keys[name].sample, list) or why and all(_knows_one(keys[name].last, w) for w in why)
+                  or not any(self._configures({**self.default, name: v}) for v in self.alternatives(keys[name], r))):
                 refused.append(name)
         return accepted, refused
 
@@ -373,6 +391,12 @@ class Subject:
             if k.name in self.read or k.name == "num_labels":
                 out.append(k.name)
         return out
+
+
+def _knows_one(key: str, why: str) -> bool:
+    """Whether a class says that it knows one number only for a key."""
+    words = key.replace("_", "[_ ]")
+    return re.search(rf"only supports \S*\b{words}\b|\b{words}\w* has to be \d", why) is not None
 
 
 def _parents(key: str) -> list[str]:
