@@ -157,6 +157,7 @@ type (
 	}
 	optionalStmt struct{ body []stmt }
 	frozenStmt   struct{ body []stmt }
+	plainStmt    struct{ body []stmt }
 	useStmt      struct {
 		model string // "": the same model
 		block string
@@ -180,6 +181,7 @@ func (letStmt) stmt()      {}
 func (layoutStmt) stmt()   {}
 func (optionalStmt) stmt() {}
 func (frozenStmt) stmt()   {}
+func (plainStmt) stmt()    {}
 func (useStmt) stmt()      {}
 func (tieStmt) stmt()      {}
 

@@ -2,6 +2,7 @@ package hfconfig_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -305,6 +306,28 @@ func blowUp(n int) string {
 	return strings.ReplaceAll(strings.ReplaceAll(b.String(), "ba\n", "b10\n"), "bb\n", "b11\n") + "block b12\n  use b9\n  use b10\n"
 }
 
+func TestPlain(t *testing.T) {
+	x, err := expect(t, `model m
+block body
+  a | save b | hub c norm [2]
+  layout native: joined param [2, 4]
+  layout save hub: for e < 2: parts.{e} param [4]
+class C as base
+  plain: alone: use body
+  within: use body
+`, `{"model_type": "m"}`)
+	require.NoError(t, err)
+	alone := map[string][]uint64{"alone.a.weight": {2}, "alone.joined": {2, 4}}
+	for layout, within := range map[hfconfig.Layout]map[string][]uint64{
+		hfconfig.Native: {"within.a.weight": {2}, "within.joined": {2, 4}},
+		hfconfig.Save:   {"within.b.weight": {2}, "within.parts.0": {4}, "within.parts.1": {4}},
+		hfconfig.Hub:    {"within.c.weight": {2}, "within.parts.0": {4}, "within.parts.1": {4}},
+	} {
+		maps.Copy(within, alone)
+		require.Equal(t, within, x.Tensors(layout), layout)
+	}
+}
+
 func TestTiedModules(t *testing.T) {
 	x, err := expect(t, `model m
 config
@@ -353,6 +376,8 @@ func TestExpressions(t *testing.T) {
 		"[1, 2, 3][-1]": "3", "[1, 2, 3][1:]": "[2,3]", "[1, 2, 3][:-1]": "[1,2]", "len([1, 2])": "2", "sum([1, 2])": "3", "prod([2, 3, 2.5])": "15.0", "prod([])": "1", "log2(1024)": "10.0", "ceil(log2(1025))": "11", "max(1, 2.5)": "2.5", "min([3, 2])": "2",
 		"[i * 2 for i < 3]": "[0,2,4]", "islist([1])": "true", "islist(1)": "false", `"a" == "a"`: "true", "1 == 1.0": "true", `1 == "1"`: "false", "1 == true": "false",
 		"1 - 2 - 3": "-4", "2 * 3 + 4": "10", "2 + 3 * 4": "14", "1.5e3": "1500.0", "9223372036854775807 + 0": "9223372036854775807",
+		`split("3, 4", ",")`: `["3", " 4"]`, `int(" 4")`: "4", `split("", ",")`: `[""]`, `"FSé"[-1]`: `"é"`, "primes(7, 3)": "[7, 11, 13]", "primes(-5, 2)": "[2, 3]", "primes(90, 0)": "[]", "primes(561, 1)[0]": "563",
+		"factors(40)": "[2, 2, 2, 5]", "factors(1)": "[]", "bisect([1, 3, 5], 3)": "1", "bisect([1, 3], 9)": "2", "bisect([], 0)": "0",
 	} {
 		x, err := expect(t, "model m\nconfig\n  x := "+text+"\n  y := "+want+"\nclass C as base\n  if x == y and islist(x) == islist(y): ok param []\n", `{"model_type": "m"}`)
 		require.NoError(t, err, text)
@@ -362,6 +387,7 @@ func TestExpressions(t *testing.T) {
 		"1 // 0": "division by zero", "1.0 % 0": "division by zero", `"a" + 1`: "is no number", "[1][1]": "has no element 1", "1[0]": "want a list", "1 in 2": "is no list",
 		"9223372036854775807 + 1": "beyond 64 bits", "-9223372036854775807 - 2": "beyond 64 bits", "4611686018427387904 * 2": "beyond 64 bits", "10 ** 19": "beyond 64 bits",
 		"null * 2": "null is no number", `"a" < 1`: "both sides must be numbers", "sum(1)": "want one list", "log2(0)": "has no logarithm", "log2(null)": "has no logarithm", "int(null)": "null is no number", "max()": "at least one", "[0 for i < 10000000]": "a list of 10000000",
+		`int("x")`: `"x" is no whole number`, `"ab"[2]`: "has no element 2", `split(1, ",")`: "want a string", `split("a", "")`: "want a string", "factors(0)": "at least 1", "prod(1)": "want one list", "bisect(1, 2)": "want a list", `bisect(["a"], 2)`: "must be numbers", "primes(1, 10000)": "up to 4096", "primes(9223372036854775806, 1)": "want two whole numbers",
 	} {
 		_, err := expect(t, "model m\nconfig\n  x := "+text+"\nclass C as base\n  p param [x]\n", `{"model_type": "m"}`)
 		require.ErrorContains(t, err, want, text)

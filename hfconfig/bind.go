@@ -38,6 +38,7 @@ type place struct {
 	layouts  layoutSet
 	optional bool
 	frozen   bool
+	plain    bool // all layouts are as Native
 	part     bool // of a class that another one makes itself: hub names are those of Save
 	uses     int
 }
@@ -106,6 +107,9 @@ func (b *binder) stmt(s stmt, at place, out *[]node) error {
 		return b.body(s.body, at, out)
 	case frozenStmt:
 		at.frozen = true
+		return b.body(s.body, at, out)
+	case plainStmt:
+		at.plain = true
 		return b.body(s.body, at, out)
 	case tieStmt:
 		if s.body != nil {
@@ -254,6 +258,12 @@ func (e *env) subPath(dotted string) (*env, error) {
 
 // seen returns the layouts that statements under the given ones belong to.
 func (at *place) seen(layouts layoutSet) layoutSet {
+	if at.plain {
+		if !layouts.has(Native) {
+			return 0
+		}
+		return allLayouts
+	}
 	if !at.part {
 		return layouts
 	}
@@ -269,7 +279,10 @@ func (at *place) extend(p path) [layoutCount][]part {
 	var out [layoutCount][]part
 	for l := range Layout(layoutCount) {
 		from := l
-		if l == Hub && at.part {
+		switch {
+		case at.plain:
+			from = Native
+		case l == Hub && at.part:
 			from = Save
 		}
 		out[l] = at.joined(at.prefix[l], p.in(from))

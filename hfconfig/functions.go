@@ -4,11 +4,26 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
+	"strconv"
+	"strings"
 )
 
-// functions are Python's, of the same names; islist is isinstance(x, list), keys sorted(x or {}), prod and log2 are math's.
+// functions are Python's, of the same names, or its modules': prod and log2 are
+// math's, bisect is bisect.bisect_left. islist is isinstance(x, list), keys sorted(x or {}),
+// split(s, sep) is s.split(sep), factors(n) are the prime factors of n in
+// ascending order, and primes(from, n) the first n primes from there on.
 var functions = map[string]func([]value) (value, error){
-	"int":   one(func(x float64) float64 { return math.Trunc(x) }),
+	"int": func(a []value) (value, error) {
+		if len(a) == 1 && a[0].kind == kindString {
+			i, err := strconv.ParseInt(strings.TrimSpace(a[0].s), 10, 64)
+			if err != nil {
+				return value{}, fmt.Errorf("%s is no whole number", a[0])
+			}
+			return intValue(i), nil
+		}
+		return one(math.Trunc)(a)
+	},
 	"ceil":  one(math.Ceil),
 	"floor": one(math.Floor),
 	"round": one(math.RoundToEven),
@@ -54,9 +69,62 @@ var functions = map[string]func([]value) (value, error){
 	},
 	"sum":  reduce("+", 0),
 	"prod": reduce("*", 1),
-	"max":  extreme(">"),
-	"min":  extreme("<"),
+	"bisect": func(a []value) (value, error) {
+		if len(a) != 2 || a[0].kind != kindList {
+			return value{}, errors.New("want a list and a number")
+		}
+		for i, x := range a[0].list {
+			if below, err := compare("<", x, a[1]); err != nil || !below {
+				return intValue(int64(i)), err
+			}
+		}
+		return intValue(int64(len(a[0].list))), nil
+	},
+	"factors": func(a []value) (value, error) {
+		if len(a) != 1 || a[0].kind != kindInt || a[0].i < 1 || a[0].i > math.MaxInt32 {
+			return value{}, errors.New("want one whole number of at least 1")
+		}
+		out := value{kind: kindList}
+		n := a[0].i
+		for p := int64(2); p*p <= n; p++ {
+			for ; n%p == 0; n /= p {
+				out.list = append(out.list, intValue(p))
+			}
+		}
+		if n > 1 {
+			out.list = append(out.list, intValue(n))
+		}
+		return out, nil
+	},
+	"split": func(a []value) (value, error) {
+		if len(a) != 2 || a[0].kind != kindString || a[1].kind != kindString || a[1].s == "" {
+			return value{}, errors.New("want a string and what separates its parts")
+		}
+		parts := strings.Split(a[0].s, a[1].s)
+		out := value{kind: kindList, list: make([]value, len(parts))}
+		for i, p := range parts {
+			out.list[i] = stringValue(p)
+		}
+		return out, nil
+	},
+	"primes": func(a []value) (value, error) {
+		if len(a) != 2 || a[0].kind != kindInt || a[1].kind != kindInt || a[0].i >= math.MaxInt64/2 || a[1].i > maxPrimes {
+			return value{}, fmt.Errorf("want two whole numbers, the second up to %d", maxPrimes)
+		}
+		out := value{kind: kindList}
+		for x := max(a[0].i, 2); int64(len(out.list)) < a[1].i; x++ {
+			if big.NewInt(x).ProbablyPrime(0) { // certain below 2^64
+				out.list = append(out.list, intValue(x))
+			}
+		}
+		return out, nil
+	},
+	"max": extreme(">"),
+	"min": extreme("<"),
 }
+
+// maxPrimes bounds the primes that an expression may ask for at once.
+const maxPrimes = 1 << 12
 
 func one(f func(float64) float64) func([]value) (value, error) {
 	return func(a []value) (value, error) {
