@@ -72,7 +72,12 @@ def _plain_default(f: dataclasses.Field) -> Any:
     v = f.default
     if v is dataclasses.MISSING:
         v = f.default_factory() if f.default_factory is not dataclasses.MISSING else None
-    return list(v) if isinstance(v, tuple) else v
+    return _lists(v)
+
+
+def _lists(v: Any) -> Any:
+    """Tuples as lists, as JSON has them."""
+    return [_lists(x) for x in v] if isinstance(v, (list, tuple)) else v
 
 
 def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "") -> list[Key]:
@@ -86,7 +91,7 @@ def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "") -> list[
             hint = None
         if isinstance(hint, PreTrainedConfig) or isinstance(hint, dict):
             continue
-        hint = list(hint) if isinstance(hint, tuple) else hint
+        hint = _lists(hint)
         kinds = _types(f.type)
         literals = frozenset(re.findall(r"'([^']*)'", str(f.type))) if "Literal" in str(f.type) else frozenset()
         out.append(Key(prefix + f.name, _plain_default(f), hint, "None" in kinds, kinds, literals=literals))
@@ -330,7 +335,7 @@ class Sampler:
         if all(isinstance(x, list) and all(is_int(y) for y in x) for x in d):
             if k.name not in self.lengths and len(d) > 1:
                 longer = r.choice([d, d[:-1], d + d[-1:]])
-            return [[draw_int(k.last, y, r) for y in x] for x in longer]
+            return [[draw_int(k.last, y, r) for y in r.choice([x, x, x[:-1] or x, x + x[-1:]])] for x in longer]
         return copy.deepcopy(k.default)
 
     def _flipped(self, k: Key, v: Any, r: random.Random) -> Any:
