@@ -335,7 +335,9 @@ class Sampler:
         if all(isinstance(x, list) and all(is_int(y) for y in x) for x in d):
             if k.name not in self.lengths and len(d) > 1:
                 longer = r.choice([d, d[:-1], d + d[-1:]])
-            return [[draw_int(k.last, y, r) for y in r.choice([x, x, x[:-1] or x, x + x[-1:]])] for x in longer]
+            if r.random() < 0.5:
+                longer = [r.choice([x, x[:-1] or x, x + x[-1:]]) for x in longer]
+            return [[draw_int(k.last, y, r) for y in x] for x in longer]
         return copy.deepcopy(k.default)
 
     def _flipped(self, k: Key, v: Any, r: random.Random) -> Any:
