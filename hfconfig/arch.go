@@ -67,6 +67,7 @@ type subConfig struct {
 	self      bool           // where absent, the keys stand beside it, in the parent
 	optional  bool           // where absent or null, there is none
 	object    map[string]any // what stands for an absent or null object
+	over      bool           // an object that is there lies over it: its absent keys are those of object
 }
 
 // A requirement is what the class refuses otherwise or, with known, what the

@@ -215,6 +215,29 @@ class V as base
 	require.Equal(t, []uint64{7}, x.Tensors(hfconfig.Save)["width"])
 }
 
+func TestSubConfigOver(t *testing.T) {
+	const arch = `model m
+config
+  sub: part over {"a": 2, "b": 3}
+class M as base
+  x param [sub.a, sub.b]
+model part
+config
+  a = 1
+  b = 1
+`
+	for config, want := range map[string][]uint64{
+		`{"model_type": "m"}`:                             {2, 3},
+		`{"model_type": "m", "sub": null}`:                {2, 3},
+		`{"model_type": "m", "sub": {}}`:                  {2, 3},
+		`{"model_type": "m", "sub": {"b": 5, "c": null}}`: {2, 5},
+	} {
+		x, err := expect(t, arch, config)
+		require.NoError(t, err)
+		require.Equal(t, want, x.Tensors(hfconfig.Save)["x"], config)
+	}
+}
+
 func TestSchemaErrors(t *testing.T) {
 	const head = "model m\nconfig\n  a = 1\n"
 	for _, tt := range []struct{ text, want string }{

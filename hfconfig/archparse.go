@@ -268,7 +268,7 @@ func (p *archParser) key(c *cursor) {
 	}
 }
 
-// subConfig reads "[auto] TYPE [or self | optional | JSON object]".
+// subConfig reads "[auto] TYPE [or self | optional | [over] JSON object]".
 func (c *cursor) subConfig() *subConfig {
 	s := &subConfig{auto: c.take("auto")}
 	s.modelType = c.typeName()
@@ -278,7 +278,7 @@ func (c *cursor) subConfig() *subConfig {
 		s.self = true
 	case c.take("optional"):
 		s.optional = true
-	case c.peekBrace():
+	case c.takeOver(s) || c.peekBrace():
 		v, _, err := pyjson.Parse([]byte(c.text[c.pos:]))
 		if err != nil {
 			c.fail(c.pos, "want a JSON object: %v", err)
@@ -287,6 +287,11 @@ func (c *cursor) subConfig() *subConfig {
 		c.pos = len(c.text)
 	}
 	return s
+}
+
+func (c *cursor) takeOver(s *subConfig) bool {
+	s.over = c.take("over")
+	return s.over
 }
 
 func (c *cursor) peekBrace() bool {

@@ -3,6 +3,7 @@ package hfconfig
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -255,6 +256,10 @@ func (e *env) sub(name string) (*env, error) {
 		case nil:
 		case map[string]any:
 			object, path = x, e.path+spelling+"."
+			if k.sub.over {
+				object = maps.Clone(k.sub.object)
+				maps.Copy(object, x)
+			}
 		default:
 			return nil, &ConfigError{e.path + spelling, fmt.Sprintf("want an object, found %s", jsonValue(x))}
 		}

@@ -18,6 +18,7 @@ class SubConfig:
     auto: bool
     optional: bool
     init: dict[str, Any]
+    over: bool = False  # an object that is there takes the keys that it lacks from init
 
 
 class ConfigSection:
@@ -45,6 +46,15 @@ class ConfigSection:
             actual = getattr(getattr(default, k, None), "model_type", s.model_type)
             if s.auto and actual and actual != s.model_type:
                 s.init = {"model_type": actual}
+            s.over = s.init != {} and self._lies_over(k, s)
+
+    def _lies_over(self, k: str, s: SubConfig) -> bool:
+        try:
+            sparse = getattr(self.cls.from_dict({k: {"model_type": s.model_type}}), k)
+            plain = type(sparse)()
+        except Exception:
+            return False
+        return any(getattr(sparse, key, None) == v != getattr(plain, key, None) for key, v in s.init.items())
 
     def defaults(self) -> dict[str, Any]:
         out = {}
@@ -93,7 +103,7 @@ class ConfigSection:
                 out.append(f"{head} = {literal(None if default is _ABSENT else default)}")
         for k, s in self.subs.items():
             if k in self.used or any(u.startswith(k + ".") for u in self.used):
-                tail = " optional" if s.optional and k in self.tested else f" {json.dumps(s.init)}" if s.init else ""
+                tail = " optional" if s.optional and k in self.tested else f"{' over' if s.over else ''} {json.dumps(s.init)}" if s.init else ""
                 out.append(f"{k}: {'auto ' if s.auto else ''}{s.model_type}{tail}")
                 if k in self.inlined:
                     out.append(f"known {k}.model_type == {literal(s.model_type)}")

@@ -234,6 +234,7 @@ def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None,
             at = at.setdefault(p, {})
         at[last] = v
     _sub_types(raw, s.base)
+    observed, written = s.loaded(raw, keys, arguments) or (observed, written)
     return _drawn(s, arguments, raw, written, observed), flat
 
 

@@ -125,6 +125,15 @@ class Subject:
         except Exception:
             return None
 
+    def loaded(self, raw: dict, keys: Flat, arguments: Flat) -> tuple[observe.Observed, dict] | None:
+        """What transformers makes of a config.json, where that is not what the keys make: some classes have other defaults for objects in a file."""
+        try:
+            config = self.config_class.from_dict(copy.deepcopy(raw))
+            drawn = build(self.config_class, self.base, keys, False, self.sampler.undeclared, fixed=self.fixed)
+            return self._saved(config, arguments) if config.to_dict() != drawn.to_dict() else None
+        except Exception:
+            return None
+
     def _saved(self, config: PreTrainedConfig, arguments: Flat) -> tuple[observe.Observed, dict]:
         with observe.fresh_calls(), torch.device("meta"):
             model = self.cls(config, **arguments)
