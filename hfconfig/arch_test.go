@@ -311,7 +311,7 @@ func TestExpressions(t *testing.T) {
 		"7 / 2": "3.5", "int(7.9)": "7", "int(-7.9)": "-7", "round(0.5)": "0", "round(1.5)": "2", "ceil(7 / 2)": "4", "floor(-0.5)": "-1", "abs(-2)": "2", "int(true)": "1",
 		"1 if 0 else 2": "2", "0 or 3": "3", "1 and null": "null", "not 0": "true", "1 < 2 and 2 < 3": "true", "3 in [1, 2]": "false", "3 not in [1, 2]": "true",
 		`"gated-" in "gated-gelu"`: "true", `"b" not in "abc"`: "false", "null is null": "true", "0 is null": "false", "1 is not null": "true", "true is true": "true", "1 is true": "false",
-		"[1, 2, 3][-1]": "3", "[1, 2, 3][1:]": "[2,3]", "[1, 2, 3][:-1]": "[1,2]", "len([1, 2])": "2", "sum([1, 2])": "3", "max(1, 2.5)": "2.5", "min([3, 2])": "2",
+		"[1, 2, 3][-1]": "3", `"abc"[1]`: `"b"`, `"abc"[-1]`: `"c"`, "[1, 2, 3][1:]": "[2,3]", "[1, 2, 3][:-1]": "[1,2]", "len([1, 2])": "2", "sum([1, 2])": "3", "max(1, 2.5)": "2.5", "min([3, 2])": "2",
 		"[i * 2 for i < 3]": "[0,2,4]", "islist([1])": "true", "islist(1)": "false", `"a" == "a"`: "true", "1 == 1.0": "true", `1 == "1"`: "false", "1 == true": "false",
 		"1 - 2 - 3": "-4", "2 * 3 + 4": "10", "2 + 3 * 4": "14", "1.5e3": "1500.0", "9223372036854775807 + 0": "9223372036854775807",
 	} {
@@ -320,7 +320,7 @@ func TestExpressions(t *testing.T) {
 		require.Equal(t, 1, x.Len(), "%s should be %s", text, want)
 	}
 	for text, want := range map[string]string{
-		"1 // 0": "division by zero", "1.0 % 0": "division by zero", `"a" + 1`: "is no number", "[1][1]": "has no element 1", "1[0]": "want a list", "1 in 2": "is no list",
+		"1 // 0": "division by zero", "1.0 % 0": "division by zero", `"a" + 1`: "is no number", "[1][1]": "has no element 1", `"a"[1]`: "has no element 1", "1[0]": "want a list", "1 in 2": "is no list",
 		"9223372036854775807 + 1": "beyond 64 bits", "-9223372036854775807 - 2": "beyond 64 bits", "4611686018427387904 * 2": "beyond 64 bits", "10 ** 19": "beyond 64 bits",
 		"null * 2": "null is no number", `"a" < 1`: "both sides must be numbers", "sum(1)": "want one list", "int(null)": "null is no number", "max()": "at least one", "[0 for i < 10000000]": "a list of 10000000",
 	} {

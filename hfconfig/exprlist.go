@@ -22,15 +22,18 @@ func (e index) eval(f *frame) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
-	if x.kind != kindList || i.kind != kindInt {
-		return value{}, fmt.Errorf("%s[%s]: want a list and a whole number", x, i)
+	if x.kind != kindList && x.kind != kindString || i.kind != kindInt {
+		return value{}, fmt.Errorf("%s[%s]: want a list or string and a whole number", x, i)
 	}
-	n := i.i
+	n, length := i.i, int64(max(len(x.list), len(x.s)))
 	if n < 0 {
-		n += int64(len(x.list))
+		n += length
 	}
-	if n < 0 || n >= int64(len(x.list)) {
-		return value{}, fmt.Errorf("the list %s has no element %d", x, i.i)
+	switch {
+	case n < 0 || n >= length:
+		return value{}, fmt.Errorf("%s has no element %d", x, i.i)
+	case x.kind == kindString: // such as the pattern of layer kinds of Nemotron-H; ASCII
+		return stringValue(x.s[n : n+1]), nil
 	}
 	return x.list[n], nil
 }
