@@ -384,7 +384,7 @@ func TestExpressions(t *testing.T) {
 		require.Equal(t, 1, x.Len(), "%s should be %s", text, want)
 	}
 	for text, want := range map[string]string{
-		"1 // 0": "division by zero", "1.0 % 0": "division by zero", `"a" + 1`: "is no number", "[1][1]": "has no element 1", "1[0]": "want a list", "1 in 2": "is no list",
+		"1 // 0": "division by zero", "1.0 % 0": "division by zero", `"a" + 1`: "is no number", "[1][1]": "has no element 1", `"a"[1]`: "has no element 1", "1[0]": "want a list", "1 in 2": "is no list",
 		"9223372036854775807 + 1": "beyond 64 bits", "-9223372036854775807 - 2": "beyond 64 bits", "4611686018427387904 * 2": "beyond 64 bits", "10 ** 19": "beyond 64 bits",
 		"null * 2": "null is no number", `"a" < 1`: "both sides must be numbers", "sum(1)": "want one list", "log2(0)": "has no logarithm", "log2(null)": "has no logarithm", "int(null)": "null is no number", "max()": "at least one", "[0 for i < 10000000]": "a list of 10000000",
 		`int("x")`: `"x" is no whole number`, `"ab"[2]`: "has no element 2", `split(1, ",")`: "want a string", `split("a", "")`: "want a string", "factors(0)": "at least 1", "prod(1)": "want one list", "bisect(1, 2)": "want a list", `bisect(["a"], 2)`: "must be numbers", "primes(1, 10000)": "up to 4096", "primes(9223372036854775806, 1)": "want two whole numbers",

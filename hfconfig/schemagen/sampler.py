@@ -72,7 +72,12 @@ def _plain_default(f: dataclasses.Field) -> Any:
     v = f.default
     if v is dataclasses.MISSING:
         v = f.default_factory() if f.default_factory is not dataclasses.MISSING else None
-    return list(v) if isinstance(v, tuple) else v
+    return _lists(v)
+
+
+def _lists(v: Any) -> Any:
+    """Tuples as lists, as JSON has them."""
+    return [_lists(x) for x in v] if isinstance(v, (list, tuple)) else v
 
 
 def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "", objects: Container[str] = ()) -> list[Key]:
@@ -87,7 +92,7 @@ def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "", objects:
             hint = None
         if isinstance(hint, PreTrainedConfig) or isinstance(hint, dict) and prefix + f.name not in objects:
             continue
-        hint = list(hint) if isinstance(hint, tuple) else hint
+        hint = _lists(hint)
         kinds = _types(f.type)
         literals = frozenset(re.findall(r"'([^']*)'", str(f.type))) if "Literal" in str(f.type) else frozenset()
         out.append(Key(prefix + f.name, _plain_default(f), hint, "None" in kinds, kinds, literals=literals))
@@ -349,6 +354,8 @@ class Sampler:
         if all(isinstance(x, list) and all(is_int(y) for y in x) for x in d):
             if k.name not in self.lengths and len(d) > 1:
                 longer = r.choice([d, d[:-1], d + d[-1:]])
+            if r.random() < 0.5:
+                longer = [r.choice([x, x[:-1] or x, x + x[-1:]]) for x in longer]
             return [[draw_int(k.last, y, r) for y in x] for x in longer]
         return copy.deepcopy(k.default)
 
