@@ -393,3 +393,20 @@ func TestExpressions(t *testing.T) {
 		require.ErrorContains(t, err, want, text)
 	}
 }
+
+func TestObjectsInExpressions(t *testing.T) {
+	schema := "model m\nconfig\n  layers = null\n  i = 7\nclass C as base\n  p param [get(get(layers, i, null), \"d\", 3)]\n"
+	for layers, want := range map[string]uint64{
+		`null`: 3, `{}`: 3, `{"07": {"d": 5}, "8": {"d": 6}}`: 5, `{"7": {}, "x": 1}`: 3, `{"7": null}`: 3,
+	} {
+		x, err := expect(t, schema, `{"model_type": "m", "layers": `+layers+`}`)
+		require.NoError(t, err, layers)
+		require.Equal(t, map[string][]uint64{"p": {want}}, x.Tensors(hfconfig.Native), layers)
+	}
+	for config, want := range map[string]string{
+		`{"07": {}, "7": {}}`: `"07" and "7" are the same key`, `[1]`: "[1] is no object", `{"7": 1}`: "1 is no object", `{}, "i": [1]`: "[1]",
+	} {
+		_, err := expect(t, schema, `{"model_type": "m", "layers": `+config+`}`)
+		require.ErrorContains(t, err, want, config)
+	}
+}

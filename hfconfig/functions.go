@@ -11,7 +11,7 @@ import (
 
 // functions are Python's, of the same names, or its modules': prod and log2 are
 // math's, bisect is bisect.bisect_left. islist is isinstance(x, list), keys sorted(x or {}),
-// split(s, sep) is s.split(sep), factors(n) are the prime factors of n in
+// get dict.get, // split(s, sep) is s.split(sep), factors(n) are the prime factors of n in
 // ascending order, and primes(from, n) the first n primes from there on.
 var functions = map[string]func([]value) (value, error){
 	"int": func(a []value) (value, error) {
@@ -67,6 +67,7 @@ var functions = map[string]func([]value) (value, error){
 		}
 		return value{kind: kindList, list: a[0].list}, nil
 	},
+	"get":  get,
 	"sum":  reduce("+", 0),
 	"prod": reduce("*", 1),
 	"bisect": func(a []value) (value, error) {
@@ -180,4 +181,37 @@ func extreme(op string) func([]value) (value, error) {
 		}
 		return best, nil
 	}
+}
+
+// get is what an object in config.json has under a key, or the default where it
+// has none or there is no object: get(object, key, default). A whole number is
+// found in any spelling that Python's int reads alike, as "7" and "07".
+func get(a []value) (value, error) {
+	switch {
+	case len(a) != 3:
+		return value{}, errors.New("want an object, a key and a default")
+	case a[0].kind == kindNull:
+		return a[2], nil
+	case a[0].object == nil:
+		return value{}, fmt.Errorf("%s is no object", a[0])
+	case a[1].kind == kindString:
+		if x, ok := a[0].object[a[1].s]; ok {
+			return jsonValue(x), nil
+		}
+		return a[2], nil
+	case a[1].kind != kindInt:
+		return value{}, fmt.Errorf("%s is no key", a[1])
+	}
+	found, spelling := a[2], ""
+	for k, x := range a[0].object {
+		i, err := strconv.ParseInt(k, 10, 64)
+		if err != nil || i != a[1].i {
+			continue
+		}
+		if spelling != "" {
+			return value{}, fmt.Errorf("%q and %q are the same key", min(k, spelling), max(k, spelling))
+		}
+		found, spelling = jsonValue(x), k
+	}
+	return found, nil
 }

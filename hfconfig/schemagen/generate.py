@@ -88,7 +88,10 @@ def _subject(res: Result, may_use: Callable[[str], bool], seeds: dict[str, list[
     config = load(res.module, res.name).config_class
     res.model_type, res.config_class = config.model_type, config.__name__
     backbones = [{k: v for k, v in _BACKBONES.items() if k in config.sub_configs}]
-    for base in [None, *seeds.get(config.model_type, ()), *[x for x in backbones if x]]:
+    bases = [None, *seeds.get(config.model_type, ()), *[x for x in backbones if x]]
+    if any(k in config.sub_configs and getattr(_default(config), k, None) is None for k in (bases[1] or {} if len(bases) > 1 else {})):
+        bases = bases[1:]  # the first seed has a part that the default config is without
+    for base in bases:
         try:
             s = Subject(res.module, res.name, may_use, base, seeds.get(config.model_type, ()))
             s.start()
@@ -96,6 +99,13 @@ def _subject(res: Result, may_use: Callable[[str], bool], seeds: dict[str, list[
         except Exception as e:
             errors.append(f"{type(e).__name__}: {str(e)[:160]}")
     raise ValueError(f"no usable config: {errors[0]}")
+
+
+def _default(config: type) -> Any:
+    try:
+        return config()
+    except Exception:
+        return None
 
 
 def _draw(res: Result, draws: list[dict], s: Subject, r: random.Random, seed: int) -> None:

@@ -105,6 +105,10 @@ class Subject:
         if base:
             given = _flat_keys(base)
             self.default |= {k.name: k.hint for k in self.sampler.keys if k.name in given or given & {p + "." for p in _parents(k.name)}}
+        for k, v in (x for keys in others for x in _values(keys).items()):
+            if k not in self.default and isinstance(v, int) and k not in aliases_of(self.config_class, self.base) and self._is_config(k.rpartition(".")[0]) and not _has(self.fixed, k):
+                self.sampler.add_undeclared(k, type(v).__name__)  # the config class takes it though it does not declare it
+                self.default[k] = None
         for keys in others:
             together = {k: v for k, v in _values(keys, whole=self.default).items() if k in self.default}
             if len(together) > 1:
@@ -124,6 +128,9 @@ class Subject:
     def split(self, flat: Flat) -> tuple[Flat, Flat]:
         arguments = {k: v for k, v in flat.items() if k in self.arguments and k not in self._config_keys()}
         return {k: v for k, v in flat.items() if k not in arguments}, {k: v for k, v in arguments.items() if v != self.arguments[k]}
+
+    def _is_config(self, path: str) -> bool:
+        return any(p == path for p, _ in observe.configs_within(self.base))
 
     def _config_keys(self) -> set[str]:
         return {k.name for k in self.sampler.keys if not k.argument}
@@ -439,6 +446,11 @@ def _not_drawn(keys: dict, config: PreTrainedConfig, drawn: set[str], prefix: st
         elif prefix + k not in drawn and k != "model_type":
             out[k] = v
     return out
+
+
+def _has(keys: dict, dotted: str) -> bool:
+    first, _, rest = dotted.partition(".")
+    return first in keys and (not rest or isinstance(keys[first], dict) and _has(keys[first], rest))
 
 
 def _simple_list(v: Any) -> bool:
