@@ -11,7 +11,7 @@ import (
 
 // functions are Python's, of the same names, or its modules': prod and log2 are
 // math's, bisect is bisect.bisect_left. islist is isinstance(x, list), keys sorted(x or {}),
-// get dict.get, // split(s, sep) is s.split(sep), factors(n) are the prime factors of n in
+// get dict.get, split(s, sep) is s.split(sep), factors(n) are the prime factors of n in
 // ascending order, and primes(from, n) the first n primes from there on.
 var functions = map[string]func([]value) (value, error){
 	"int": func(a []value) (value, error) {
