@@ -285,7 +285,7 @@ func blowUp(n int) string {
 func TestExpressions(t *testing.T) {
 	for text, want := range map[string]string{
 		"7 // 2": "3", "-7 // 2": "-4", "-7 % 3": "2", "7 % -3": "-2", "2 ** 10": "1024", "-2 ** 2": "-4", "2 ** -1": "0.5", "(-1) ** 65": "-1", "0 ** 100": "0",
-		"7 / 2": "3.5", "int(7.9)": "7", "int(-7.9)": "-7", "round(0.5)": "0", "round(1.5)": "2", "ceil(7 / 2)": "4", "floor(-0.5)": "-1", "abs(-2)": "2", "int(true)": "1",
+		"7 / 2": "3.5", "int(7.9)": "7", "int(-7.9)": "-7", "round(0.5)": "0", "round(1.5)": "2", "ceil(7 / 2)": "4", "floor(-0.5)": "-1", "abs(-2)": "2", "int(true)": "1", `int("12")`: "12", `split("4/8", "/")`: `["4", "8"]`, `split("4", "/")`: `["4"]`,
 		"1 if 0 else 2": "2", "0 or 3": "3", "1 and null": "null", "not 0": "true", "1 < 2 and 2 < 3": "true", "3 in [1, 2]": "false", "3 not in [1, 2]": "true",
 		`"gated-" in "gated-gelu"`: "true", `"b" not in "abc"`: "false", "null is null": "true", "0 is null": "false", "1 is not null": "true", "true is true": "true", "1 is true": "false",
 		"[1, 2, 3][-1]": "3", "[1, 2, 3][1:]": "[2,3]", "[1, 2, 3][:-1]": "[1,2]", "len([1, 2])": "2", "sum([1, 2])": "3", "max(1, 2.5)": "2.5", "min([3, 2])": "2",

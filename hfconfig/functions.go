@@ -4,11 +4,23 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 )
 
-// functions are Python's, of the same names; islist is isinstance(x, list).
+// functions are Python's, of the same names; islist is isinstance(x, list), and
+// split(s, sep) is s.split(sep).
 var functions = map[string]func([]value) (value, error){
-	"int":   one(func(x float64) float64 { return math.Trunc(x) }),
+	"int": func(a []value) (value, error) {
+		if len(a) == 1 && a[0].kind == kindString {
+			n, err := strconv.ParseInt(strings.TrimSpace(a[0].s), 10, 64)
+			if err != nil {
+				return value{}, fmt.Errorf("%s is no whole number", a[0])
+			}
+			return intValue(n), nil
+		}
+		return one(math.Trunc)(a)
+	},
 	"ceil":  one(math.Ceil),
 	"floor": one(math.Floor),
 	"round": one(math.RoundToEven),
@@ -48,6 +60,16 @@ var functions = map[string]func([]value) (value, error){
 			}
 		}
 		return total, nil
+	},
+	"split": func(a []value) (value, error) {
+		if len(a) != 2 || a[0].kind != kindString || a[1].kind != kindString || a[1].s == "" {
+			return value{}, errors.New("want a string and what stands between its parts")
+		}
+		out := value{kind: kindList}
+		for _, part := range strings.Split(a[0].s, a[1].s) {
+			out.list = append(out.list, stringValue(part))
+		}
+		return out, nil
 	},
 	"max": extreme(">"),
 	"min": extreme("<"),

@@ -334,7 +334,7 @@ class Subject:
             if seen:
                 accepted += seen
                 self.sampler.values[name] += [s.flat[name] for s in seen] + [self.default[name]]
-            elif not is_int(keys[name].sample) and not isinstance(keys[name].sample, list):
+            elif name == "num_labels" or not is_int(keys[name].sample) and not isinstance(keys[name].sample, list):
                 refused.append(name)
         return accepted, refused
 
