@@ -1,6 +1,7 @@
 package hfconfig_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -304,4 +305,21 @@ func TestExpressions(t *testing.T) {
 		_, err := expect(t, "model m\nconfig\n  x := "+text+"\nclass C as base\n  p param [x]\n", `{"model_type": "m"}`)
 		require.ErrorContains(t, err, want, text)
 	}
+}
+
+func TestPerLayer(t *testing.T) {
+	const schema = "model m\nconfig\n  n = 1\n  per_layer_config = null\n  sizes := [per_layer(per_layer_config, i, \"n\", n) for i < 3]\nclass C as base\n  for i < 3: l.{i} param [sizes[i]]\n"
+	for config, want := range map[string][]uint64{
+		`{"model_type": "m", "n": 5}`:                                                      {5, 5, 5},
+		`{"model_type": "m", "per_layer_config": {"1": {"n": 7, "o": 8}}}`:                 {1, 7, 1},
+		`{"model_type": "m", "per_layer_config": {"00": {"n": 2}, "02": {}, "001": "no"}}`: {2, 1, 1},
+	} {
+		x, err := expect(t, schema, config)
+		require.NoError(t, err, config)
+		tensors := x.Tensors(hfconfig.Native)
+		got := slices.Concat(tensors["l.0"], tensors["l.1"], tensors["l.2"])
+		require.Equal(t, want, got, config)
+	}
+	_, err := expect(t, schema, `{"model_type": "m", "per_layer_config": 3}`)
+	require.ErrorContains(t, err, "want an object")
 }

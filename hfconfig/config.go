@@ -153,7 +153,7 @@ func jsonValue(v any) value {
 				return floatValue(math.NaN())
 			}
 		}
-		return value{kind: kindOther, s: "an object"}
+		return value{kind: kindOther, s: "an object", object: v}
 	default:
 		return value{kind: kindOther, s: fmt.Sprintf("%T", v)}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // functions are Python's, of the same names; islist is isinstance(x, list), and
-// split(s, sep) is s.split(sep).
+// split(s, sep) is s.split(sep). per_layer is none of Python's.
 var functions = map[string]func([]value) (value, error){
 	"int": func(a []value) (value, error) {
 		if len(a) == 1 && a[0].kind == kindString {
@@ -70,6 +70,20 @@ var functions = map[string]func([]value) (value, error){
 			out.list = append(out.list, stringValue(part))
 		}
 		return out, nil
+	},
+	// What a per_layer_config says of a layer, else the last argument. Its keys are
+	// the layers' numbers, which transformers writes with zeros before them.
+	"per_layer": func(a []value) (value, error) {
+		if len(a) != 4 || a[1].kind != kindInt || a[2].kind != kindString || a[0].kind != kindNull && a[0].object == nil {
+			return value{}, errors.New("want an object, a layer, a key and a default")
+		}
+		for width := range 8 {
+			layer, _ := a[0].object[fmt.Sprintf("%0*d", width, a[1].i)].(map[string]any)
+			if x, ok := layer[a[2].s]; ok {
+				return jsonValue(x), nil
+			}
+		}
+		return a[3], nil
 	},
 	"max": extreme(">"),
 	"min": extreme("<"),

@@ -16,6 +16,8 @@ type value struct {
 	f    float64
 	s    string // kindString; for kindOther what it is
 	list []value
+
+	object map[string]any // of kindOther: the object itself, for per_layer
 }
 
 type kind uint8
