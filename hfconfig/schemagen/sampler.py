@@ -171,7 +171,7 @@ def draw_int(name: str, d: int, r: random.Random) -> int:
     raise AssertionError
 
 
-_SIDES = re.compile(r"(patch|image|img|input|window|kernel|tubelet|grid)_size$|resolution$|_shape$")  # lists of them have a side for each dimension
+_SIDES = re.compile(r"(patch|image|img|input|window|kernel|tubelet|grid|unit|background)_size$|(patch|query)_(stride|padding)$|resolution$|_shape$")  # lists of them have a side for each dimension
 _ACTIVATIONS = ["gelu", "relu", "silu", "gelu_new"]
 _RATIO = re.compile(r"ratio|mult|expan|scale$|factor")
 _COUNTER = re.compile(r"stages|levels|num_feat_extract_layers|num_encoder_blocks|num_conv_layers|num_layers|num_hidden_layers|depth|num_upsampl")

@@ -373,7 +373,7 @@ class Subject:
             if seen:
                 accepted += seen
                 self.sampler.values[name] += [s.flat[name] for s in seen] + [self.default[name]]
-            elif (not is_int(keys[name].sample) and not isinstance(keys[name].sample, list) or why and all(_knows_one(keys[name].last, w) for w in why)
+            elif (name == "num_labels" or not is_int(keys[name].sample) and not isinstance(keys[name].sample, list) or why and all(_knows_one(keys[name].last, w) for w in why)
                   or not any(self._configures({**self.default, name: v}) for v in self.alternatives(keys[name], r))):
                 refused.append(name)
         return accepted, refused
