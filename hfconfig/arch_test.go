@@ -410,3 +410,28 @@ func TestObjectsInExpressions(t *testing.T) {
 		require.ErrorContains(t, err, want, config)
 	}
 }
+
+func TestSubConfigIsChecked(t *testing.T) {
+	const schema = `model m
+config
+  part: part
+class Block as base
+  use part.block with part
+class Role
+  use @base with part
+model part
+config
+  n = 1
+  known n < 3
+block block
+  w param [n]
+class Part as base
+  use block
+`
+	for _, class := range []string{"Block", "Role"} {
+		_, err := expect(t, schema, `{"model_type": "m", "architectures": ["`+class+`"], "part": {"n": 2}}`)
+		require.NoError(t, err, class)
+		_, err = expect(t, schema, `{"model_type": "m", "architectures": ["`+class+`"], "part": {"n": 3}}`)
+		require.ErrorIs(t, err, hfconfig.ErrUnknownModel, class)
+	}
+}

@@ -204,17 +204,15 @@ func (b *binder) use(s useStmt, at place, out *[]node) error {
 		if e == nil {
 			return &ConfigError{at.env.path + s.with, "null, but the model needs it"}
 		}
+		if err := e.check(); err != nil {
+			return err
+		}
 	}
 	inner.scope = &scope{env: e, frame: at.frame, depth: at.depth}
 	if s.role != "" {
 		c := e.model.role(s.role)
 		if c == nil {
 			return &UnknownError{e.model.name, "its schema has no class with the role " + s.role}
-		}
-		if s.with != "" {
-			if err := e.check(); err != nil {
-				return err
-			}
 		}
 		inner.model, inner.part = e.model, at.part || s.with != "" && !e.auto
 		return b.body(c.body, inner, out)
