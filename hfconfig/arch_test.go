@@ -410,3 +410,28 @@ func TestObjectsInExpressions(t *testing.T) {
 		require.ErrorContains(t, err, want, config)
 	}
 }
+
+func TestOldLayerTypes(t *testing.T) {
+	schema := "model m\nconfig\n  types (layer_types) = null\n  other = null\nclass C as base\n" +
+		"  for i < len(types): if types[i] == \"full_attention\": p.{i} param []\n  for i < len(other): if other[i] == \"full_attention\": q.{i} param []\n"
+	x, err := expect(t, schema, `{"model_type": "m", "layer_types": ["attention", "mamba", "full_attention", 3], "other": ["attention"]}`)
+	require.NoError(t, err)
+	require.Equal(t, map[string][]uint64{"p.0": {}, "p.2": {}}, x.Tensors(hfconfig.Native))
+}
+
+func TestLayersThatDiffer(t *testing.T) {
+	schema := "model m\nconfig\n  d (dim) = 4\n  described = 1\nclass C as base\n  p param [d]\n"
+	for layers, known := range map[string]bool{
+		`null`: true, `{}`: true, `{"0": {"other": 5}}`: true, `{"0": {"d": 4, "skip": []}}`: true,
+		`{"0": {"d": 5}}`: false, `{"0": {"dim": 5}}`: false, `{"1": {"skip": ["mlp"]}}`: false,
+	} {
+		_, err := expect(t, schema, `{"model_type": "m", "per_layer_config": `+layers+`}`)
+		if known {
+			require.NoError(t, err, layers)
+		} else {
+			require.ErrorIs(t, err, hfconfig.ErrUnknownModel, layers)
+		}
+		_, err = expect(t, strings.ReplaceAll(schema, "described = 1", "per_layer_config = null"), `{"model_type": "m", "per_layer_config": `+layers+`}`)
+		require.NoError(t, err, layers)
+	}
+}
