@@ -435,3 +435,15 @@ func TestLayersThatDiffer(t *testing.T) {
 		require.NoError(t, err, layers)
 	}
 }
+
+func TestFlatSubConfigOfAnyType(t *testing.T) {
+	schema := "model m\nconfig\n  text_config: auto a or self\nclass C as base\n  text: use @base with text_config\n" +
+		"model a\nconfig\n  d = 1\nclass A as base\n  a param [d]\nmodel b\nconfig\n  d = 2\nclass B as base\n  b param [d]\n"
+	for config, want := range map[string]map[string][]uint64{
+		`"d": 7`: {"text.a": {7}}, `"text_config": {"d": 5}`: {"text.a": {5}}, `"text_config": {"model_type": "b"}`: {"text.b": {2}},
+	} {
+		x, err := expect(t, schema, `{"model_type": "m", `+config+`}`)
+		require.NoError(t, err, config)
+		require.Equal(t, want, x.Tensors(hfconfig.Native), config)
+	}
+}

@@ -325,12 +325,12 @@ func (e *env) sub(name string) (*env, error) {
 		e.subs[name] = nil
 		return nil, nil
 	}
-	if object == nil && k.sub.self {
-		object, path = e.object, e.path
-	}
 	modelType := k.sub.modelType
 	if t := text(object["model_type"]); k.sub.auto && t != "" {
 		modelType = t
+	}
+	if object == nil && k.sub.self { // whose model_type is the parent's
+		object, path = e.object, e.path
 	}
 	m, err := e.reg.model(modelType)
 	if err != nil {
