@@ -435,3 +435,40 @@ class Part as base
 		require.ErrorIs(t, err, hfconfig.ErrUnknownModel, class)
 	}
 }
+
+func TestOldLayerTypes(t *testing.T) {
+	schema := "model m\nconfig\n  types (layer_types) = null\n  other = null\nclass C as base\n" +
+		"  for i < len(types): if types[i] == \"full_attention\": p.{i} param []\n  for i < len(other): if other[i] == \"full_attention\": q.{i} param []\n"
+	x, err := expect(t, schema, `{"model_type": "m", "layer_types": ["attention", "mamba", "full_attention", 3], "other": ["attention"]}`)
+	require.NoError(t, err)
+	require.Equal(t, map[string][]uint64{"p.0": {}, "p.2": {}}, x.Tensors(hfconfig.Native))
+}
+
+func TestLayersThatDiffer(t *testing.T) {
+	schema := "model m\nconfig\n  d (dim) = 4\n  described = 1\nclass C as base\n  p param [d]\n"
+	for layers, known := range map[string]bool{
+		`null`: true, `{}`: true, `{"0": {"other": 5}}`: true, `{"0": {"d": 4, "skip": []}}`: true,
+		`{"0": {"d": 5}}`: false, `{"0": {"dim": 5}}`: false, `{"1": {"skip": ["mlp"]}}`: false,
+	} {
+		_, err := expect(t, schema, `{"model_type": "m", "per_layer_config": `+layers+`}`)
+		if known {
+			require.NoError(t, err, layers)
+		} else {
+			require.ErrorIs(t, err, hfconfig.ErrUnknownModel, layers)
+		}
+		_, err = expect(t, strings.ReplaceAll(schema, "described = 1", "per_layer_config = null"), `{"model_type": "m", "per_layer_config": `+layers+`}`)
+		require.NoError(t, err, layers)
+	}
+}
+
+func TestFlatSubConfigOfAnyType(t *testing.T) {
+	schema := "model m\nconfig\n  text_config: auto a or self\nclass C as base\n  text: use @base with text_config\n" +
+		"model a\nconfig\n  d = 1\nclass A as base\n  a param [d]\nmodel b\nconfig\n  d = 2\nclass B as base\n  b param [d]\n"
+	for config, want := range map[string]map[string][]uint64{
+		`"d": 7`: {"text.a": {7}}, `"text_config": {"d": 5}`: {"text.a": {5}}, `"text_config": {"model_type": "b"}`: {"text.b": {2}},
+	} {
+		x, err := expect(t, schema, `{"model_type": "m", `+config+`}`)
+		require.NoError(t, err, config)
+		require.Equal(t, want, x.Tensors(hfconfig.Native), config)
+	}
+}
