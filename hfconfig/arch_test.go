@@ -1,6 +1,7 @@
 package hfconfig_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -280,6 +281,21 @@ func blowUp(n int) string {
 		b.WriteString(strings.Repeat("  use b"+string("0123456789abcdef"[i-1])+"\n", 10))
 	}
 	return strings.ReplaceAll(strings.ReplaceAll(b.String(), "ba\n", "b10\n"), "bb\n", "b11\n") + "block b12\n  use b9\n  use b10\n"
+}
+
+func TestKeysOfAnObject(t *testing.T) {
+	const schema = "model m\nconfig\n  o = null\n  s: m optional\nclass C as base\n  if keys(o) == %s and keys(s) == %s: ok param []\n"
+	for config, want := range map[string][2]string{
+		`{"model_type": "m"}`:                                                 {"[]", "[]"},
+		`{"model_type": "m", "o": null, "s": {}}`:                             {"[]", "[]"},
+		`{"model_type": "m", "o": {"b": 1, "a": {"c": 2}}, "s": {"o": null}}`: {`["a", "b"]`, `["o"]`},
+	} {
+		x, err := expect(t, fmt.Sprintf(schema, want[0], want[1]), config)
+		require.NoError(t, err, config)
+		require.Equal(t, 1, x.Len(), config)
+	}
+	_, err := expect(t, fmt.Sprintf(schema, "[]", "[]"), `{"model_type": "m", "o": 1}`)
+	require.ErrorContains(t, err, "want one object")
 }
 
 func TestExpressions(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/safeckpt/safeckpt/diag"
@@ -153,10 +155,19 @@ func jsonValue(v any) value {
 				return floatValue(math.NaN())
 			}
 		}
-		return value{kind: kindOther, s: "an object"}
+		return objectValue(v)
 	default:
 		return value{kind: kindOther, s: fmt.Sprintf("%T", v)}
 	}
+}
+
+// objectValue keeps the names of an object's keys.
+func objectValue(object map[string]any) value {
+	v := value{kind: kindOther, s: "an object"}
+	for _, k := range slices.Sorted(maps.Keys(object)) {
+		v.list = append(v.list, stringValue(k))
+	}
+	return v
 }
 
 // isFloat reports whether a JSON number is a float to Python.

@@ -105,7 +105,7 @@ func (e *env) compute(name string) (value, error) {
 		if err != nil || sub == nil {
 			return value{}, err
 		}
-		return value{kind: kindOther, s: "an object"}, nil
+		return objectValue(sub.object), nil
 	}
 	if k.always != nil {
 		return e.evaluate(k.always)

@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// functions are Python's, of the same names; islist is isinstance(x, list).
+// functions are Python's, of the same names; islist is isinstance(x, list), keys sorted(x or {}).
 var functions = map[string]func([]value) (value, error){
 	"int":   one(func(x float64) float64 { return math.Trunc(x) }),
 	"ceil":  one(math.Ceil),
@@ -35,6 +35,12 @@ var functions = map[string]func([]value) (value, error){
 	},
 	"islist": func(a []value) (value, error) {
 		return boolValue(len(a) == 1 && a[0].kind == kindList), nil
+	},
+	"keys": func(a []value) (value, error) {
+		if len(a) != 1 || a[0].kind != kindNull && a[0].s != "an object" {
+			return value{}, errors.New("want one object")
+		}
+		return value{kind: kindList, list: a[0].list}, nil
 	},
 	"sum": func(a []value) (value, error) {
 		if len(a) != 1 || a[0].kind != kindList {

@@ -14,8 +14,8 @@ type value struct {
 	kind kind
 	i    int64 // kindInt; 0 or 1 for kindBool
 	f    float64
-	s    string // kindString; for kindOther what it is
-	list []value
+	s    string  // kindString; for kindOther what it is
+	list []value // kindList; for an object the names of its keys
 }
 
 type kind uint8
