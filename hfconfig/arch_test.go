@@ -323,6 +323,25 @@ func TestKeysOfAnObject(t *testing.T) {
 	require.ErrorContains(t, err, "want one object")
 }
 
+func TestPartOfAnObject(t *testing.T) {
+	const schema = "model m\nconfig\n  bins = null\nclass C as base\n  for i < len(bins):\n    let name = bins[i][\"name\"]\n    {name} param [bins[i][\"n\"]]\n"
+	x, err := expect(t, schema, `{"model_type": "m", "bins": [{"name": "near", "n": 3}, {"name": "far", "n": 4}]}`)
+	require.NoError(t, err)
+	require.Equal(t, map[string][]uint64{"near": {3}, "far": {4}}, x.Tensors(hfconfig.Save))
+	_, err = expect(t, schema, `{"model_type": "m", "bins": [{"name": "near"}]}`)
+	require.ErrorContains(t, err, `an object has no "n"`)
+}
+
+// The model_type beside the keys of a flat file is the whole model's.
+func TestFlatAuto(t *testing.T) {
+	const schema = "model m\nconfig\n  part: auto p or self\nclass C as base\n  use @base with part\nmodel p\nconfig\n  width = 3\nclass D as base\n  w param [width]\n"
+	for _, config := range []string{`{"model_type": "m", "width": 5}`, `{"model_type": "m", "part": {"width": 5}, "width": 4}`} {
+		x, err := expect(t, schema, config)
+		require.NoError(t, err, config)
+		require.Equal(t, map[string][]uint64{"w": {5}}, x.Tensors(hfconfig.Save), config)
+	}
+}
+
 func TestExpressions(t *testing.T) {
 	for text, want := range map[string]string{
 		"7 // 2": "3", "-7 // 2": "-4", "-7 % 3": "2", "7 % -3": "-2", "2 ** 10": "1024", "-2 ** 2": "-4", "2 ** -1": "0.5", "(-1) ** 65": "-1", "0 ** 100": "0",

@@ -161,9 +161,9 @@ func jsonValue(v any) value {
 	}
 }
 
-// objectValue keeps the names of an object's keys.
+// objectValue keeps the names of an object's keys and what they stand for.
 func objectValue(object map[string]any) value {
-	v := value{kind: kindOther, s: "an object"}
+	v := value{kind: kindOther, s: "an object", object: object}
 	for _, k := range slices.Sorted(maps.Keys(object)) {
 		v.list = append(v.list, stringValue(k))
 	}

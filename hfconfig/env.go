@@ -263,11 +263,12 @@ func (e *env) sub(name string) (*env, error) {
 		e.subs[name] = nil
 		return nil, nil
 	}
-	if object == nil && k.sub.self {
+	flat := object == nil && k.sub.self // its model_type is the parent's
+	if flat {
 		object, path = e.object, e.path
 	}
 	modelType := k.sub.modelType
-	if t := text(object["model_type"]); k.sub.auto && t != "" {
+	if t := text(object["model_type"]); k.sub.auto && t != "" && !flat {
 		modelType = t
 	}
 	m, err := e.reg.model(modelType)

@@ -22,6 +22,13 @@ func (e index) eval(f *frame) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
+	if x.object != nil && i.kind == kindString {
+		v, ok := x.object[i.s]
+		if !ok {
+			return value{}, fmt.Errorf("an object has no %s", i)
+		}
+		return jsonValue(v), nil
+	}
 	if x.kind != kindList || i.kind != kindInt {
 		return value{}, fmt.Errorf("%s[%s]: want a list and a whole number", x, i)
 	}

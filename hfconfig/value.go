@@ -16,6 +16,8 @@ type value struct {
 	f    float64
 	s    string  // kindString; for kindOther what it is
 	list []value // kindList; for an object the names of its keys
+
+	object map[string]any // of an object
 }
 
 type kind uint8

@@ -286,7 +286,7 @@ class Sampler:
             if k.optional and r.random() < 0.1:
                 return None
             if _DULL_FLOAT.search(k.last):
-                return r.choice([d, d / 2 or 0.1])
+                return r.choice([d, d / 2 or 0.1, 0.0])  # at 0 a constructor may leave parameters out: what masks frames, a layer's scale
             return d * r.choice([1, 1, 0.5, 2]) if _RATIO.search(k.last) and 0.01 < d < 100 else default
         if isinstance(d, str):
             if "int" in k.types and r.random() < 0.4:
