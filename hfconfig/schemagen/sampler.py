@@ -133,7 +133,7 @@ def build(cls: type, base: PreTrainedConfig, flat: dict[str, Any], symbolic: boo
 # ---- sizes by name
 
 _SIZES = [
-    ("labels", r"^num_labels$", lambda r, d: r.randrange(2, 14)),
+    ("labels", r"^num_labels$", lambda r, d: r.randrange(3, 14)),  # transformers does not write 2, which BART then reads as 3
     ("vocab", r"vocab|num_embeddings$|codebook_size$|num_tokens$|num_classes", lambda r, d: r.choice([97, 113, 131, 149, 163]) if d > 20 else d + r.choice([0, 1, 2])),
     ("token", r"(_id|_ids|_idx|_index|token_index|_token)$", lambda r, d: r.randrange(0, 12)),
     ("headdim", r"(head_dim|d_kv|head_size|_head_channels|qkv_dim|rope_dim|rotary_dim|key_dim|value_dim)$", lambda r, d: r.choice([8, 16, 24, 32])),
