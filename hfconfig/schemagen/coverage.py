@@ -8,7 +8,7 @@ from typing import Any
 
 # Keys that no tensor depends on, by what their names say. A key that is not among them and took one value in all draws spoils a proof.
 HARMLESS = re.compile(
-    r"dropout|drop_|_drop|drop$|eps|coef|std|range|loss|temperature|theta|prob|pdrop|weight|threshold|momentum|_act$|activation|noise|alpha|limit|_id$|jitter|scal|"
+    r"dropout|drop_|_drop|drop$|eps|coef|std|range|loss|temperature|theta|(?<!mask_time_)(?<!mask_feature_)prob|pdrop|weight|threshold|momentum|_act$|activation|noise|alpha|limit|_id$|jitter|(?<!layer_)(?<!layer)scal|"
     r"time_step|suppress_tokens|init_device|fraction|summary_type|padding|softcap|pooling$|topk_method")
 
 

@@ -292,8 +292,9 @@ class Emitter:
             target = self.units[name]
             role = classes.AUTO_CLASSES.get(role, "")
             known = self.roles.get((target.model_type, name), ())
-            if target.model_type in self.described and target.config is not u.config and known and not target.params:
-                text = f"use @{known[0]}"  # blocks of a file written by hand have names of their own
+            sub = self.sections[u.config.__name__].subs.get(path)
+            if (target.model_type in self.described and target.config is not u.config or sub is not None and sub.auto) and known and not target.params:
+                text = f"use @{known[0]}"  # blocks of a file written by hand have names of their own, and those of one type are not another's
             elif role and role in self.roles.get((target.model_type, name), ()) and not target.params:
                 text = f"use @{role}"
             else:

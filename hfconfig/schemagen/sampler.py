@@ -139,7 +139,7 @@ def build(cls: type, base: PreTrainedConfig, flat: dict[str, Any], symbolic: boo
 # ---- sizes by name
 
 _SIZES = [
-    ("labels", r"^num_labels$", lambda r, d: r.randrange(2, 14)),
+    ("labels", r"^num_labels$", lambda r, d: r.randrange(3, 14)),  # transformers does not write 2, which BART then reads as 3
     ("vocab", r"vocab|num_embeddings$|codebook_size$|num_tokens$|num_classes", lambda r, d: r.choice([97, 113, 131, 149, 163]) if d > 20 else d + r.choice([0, 1, 2])),
     ("token", r"(_id|_ids|_idx|_index|token_index|_token)$", lambda r, d: r.randrange(0, 12)),
     ("headdim", r"(head_dim|d_kv|head_size|_head_channels|qkv_dim|rope_dim|rotary_dim|key_dim|value_dim)$", lambda r, d: r.choice([8, 16, 24, 32])),
@@ -310,7 +310,7 @@ class Sampler:
             if k.optional and r.random() < 0.1:
                 return None
             if _DULL_FLOAT.search(k.last):
-                return r.choice([d, d / 2 or 0.1])
+                return r.choice([d, d / 2 or 0.1, 0.0])  # at 0 a constructor may leave parameters out: what masks frames, a layer's scale
             return d * r.choice([1, 1, 0.5, 2]) if _RATIO.search(k.last) and 0.01 < d < 100 else default
         if isinstance(d, str):
             if "int" in k.types and r.random() < 0.4:
