@@ -67,6 +67,7 @@ type subConfig struct {
 	self      bool           // where absent, the keys stand beside it, in the parent
 	optional  bool           // where absent or null, there is none
 	object    map[string]any // what stands for an absent or null object
+	over      bool           // an object that is there takes from it what it lacks
 }
 
 // A requirement is what the class refuses otherwise or, with known, what the
@@ -156,6 +157,7 @@ type (
 	}
 	optionalStmt struct{ body []stmt }
 	frozenStmt   struct{ body []stmt }
+	plainStmt    struct{ body []stmt }
 	useStmt      struct {
 		model string // "": the same model
 		block string
@@ -167,6 +169,7 @@ type (
 	tieStmt struct {
 		target, source path
 		cond           expr
+		body           []stmt // rows of modules: all of them are copies
 	}
 )
 
@@ -178,6 +181,7 @@ func (letStmt) stmt()      {}
 func (layoutStmt) stmt()   {}
 func (optionalStmt) stmt() {}
 func (frozenStmt) stmt()   {}
+func (plainStmt) stmt()    {}
 func (useStmt) stmt()      {}
 func (tieStmt) stmt()      {}
 

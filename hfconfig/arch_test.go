@@ -2,6 +2,7 @@ package hfconfig_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -249,6 +250,28 @@ func TestSchemaErrors(t *testing.T) {
 	}
 }
 
+func TestSubConfigOverDefaults(t *testing.T) {
+	const arch = `model m
+config
+  part: auto part over {"w": 3}
+class M as base
+  part: use @base with part
+model part
+config
+  w = 1
+  v = 2
+class P as base
+  x param [w, v]
+`
+	for part, want := range map[string][]uint64{`null`: {3, 2}, `{}`: {3, 2}, `{"v": 5}`: {3, 5}, `{"w": 4, "v": 5}`: {4, 5}} {
+		x, err := expect(t, arch, `{"model_type": "m", "part": `+part+`}`)
+		require.NoError(t, err)
+		require.Equal(t, want, x.Tensors(hfconfig.Save)["part.x"], part)
+	}
+	_, err := hfconfig.ParseArch([]byte("model m\nconfig\n  part: auto part over [1]\n"))
+	require.ErrorContains(t, err, "want a JSON object")
+}
+
 func TestSchemaMistakesShowWhenUsed(t *testing.T) {
 	for _, tt := range []struct{ body, want string }{
 		{"class C as base\n  use nowhere\n", "has no block nowhere"},
@@ -308,6 +331,52 @@ config
 	require.ErrorContains(t, err, "part of type toy_part is known, not of type toy_other")
 }
 
+func TestPlain(t *testing.T) {
+	x, err := expect(t, `model m
+block body
+  a | save b | hub c norm [2]
+  layout native: joined param [2, 4]
+  layout save hub: for e < 2: parts.{e} param [4]
+class C as base
+  plain: alone: use body
+  within: use body
+`, `{"model_type": "m"}`)
+	require.NoError(t, err)
+	alone := map[string][]uint64{"alone.a.weight": {2}, "alone.joined": {2, 4}}
+	for layout, within := range map[hfconfig.Layout]map[string][]uint64{
+		hfconfig.Native: {"within.a.weight": {2}, "within.joined": {2, 4}},
+		hfconfig.Save:   {"within.b.weight": {2}, "within.parts.0": {4}, "within.parts.1": {4}},
+		hfconfig.Hub:    {"within.c.weight": {2}, "within.parts.0": {4}, "within.parts.1": {4}},
+	} {
+		maps.Copy(within, alone)
+		require.Equal(t, within, x.Tensors(layout), layout)
+	}
+}
+
+func TestTiedModules(t *testing.T) {
+	x, err := expect(t, `model m
+config
+  both = true
+block part
+  for i < 2: layers.{i}:
+    proj linear [3, 2] bias(i == 1)
+    bn batchnorm [3]
+  scale param [3]
+class C as base
+  outer:
+    first: use part
+    tie second.part = first if both: use part
+    tie third = first if not both: scale param [3]
+`, `{"model_type": "m"}`)
+	require.NoError(t, err)
+	require.Len(t, x.Tensors(hfconfig.Save), 15)
+	require.Len(t, x.Tied(), 14)
+	for _, group := range x.Tied() {
+		require.Equal(t, strings.Replace(group[0], "outer.first.", "outer.second.part.", 1), group[1])
+		require.Contains(t, x.Tensors(hfconfig.Save), group[0])
+	}
+}
+
 func TestKeysOfAnObject(t *testing.T) {
 	const schema = "model m\nconfig\n  o = null\n  s: m optional\nclass C as base\n  if keys(o) == %s and keys(s) == %s: ok param []\n"
 	for config, want := range map[string][2]string{
@@ -323,45 +392,108 @@ func TestKeysOfAnObject(t *testing.T) {
 	require.ErrorContains(t, err, "want one object")
 }
 
-func TestPartOfAnObject(t *testing.T) {
-	const schema = "model m\nconfig\n  bins = null\nclass C as base\n  for i < len(bins):\n    let name = bins[i][\"name\"]\n    {name} param [bins[i][\"n\"]]\n"
-	x, err := expect(t, schema, `{"model_type": "m", "bins": [{"name": "near", "n": 3}, {"name": "far", "n": 4}]}`)
-	require.NoError(t, err)
-	require.Equal(t, map[string][]uint64{"near": {3}, "far": {4}}, x.Tensors(hfconfig.Save))
-	_, err = expect(t, schema, `{"model_type": "m", "bins": [{"name": "near"}]}`)
-	require.ErrorContains(t, err, `an object has no "n"`)
-}
-
-// The model_type beside the keys of a flat file is the whole model's.
-func TestFlatAuto(t *testing.T) {
-	const schema = "model m\nconfig\n  part: auto p or self\nclass C as base\n  use @base with part\nmodel p\nconfig\n  width = 3\nclass D as base\n  w param [width]\n"
-	for _, config := range []string{`{"model_type": "m", "width": 5}`, `{"model_type": "m", "part": {"width": 5}, "width": 4}`} {
-		x, err := expect(t, schema, config)
-		require.NoError(t, err, config)
-		require.Equal(t, map[string][]uint64{"w": {5}}, x.Tensors(hfconfig.Save), config)
-	}
-}
-
 func TestExpressions(t *testing.T) {
 	for text, want := range map[string]string{
 		"7 // 2": "3", "-7 // 2": "-4", "-7 % 3": "2", "7 % -3": "-2", "2 ** 10": "1024", "-2 ** 2": "-4", "2 ** -1": "0.5", "(-1) ** 65": "-1", "0 ** 100": "0",
 		"7 / 2": "3.5", "int(7.9)": "7", "int(-7.9)": "-7", "round(0.5)": "0", "round(1.5)": "2", "ceil(7 / 2)": "4", "floor(-0.5)": "-1", "abs(-2)": "2", "int(true)": "1",
 		"1 if 0 else 2": "2", "0 or 3": "3", "1 and null": "null", "not 0": "true", "1 < 2 and 2 < 3": "true", "3 in [1, 2]": "false", "3 not in [1, 2]": "true",
 		`"gated-" in "gated-gelu"`: "true", `"b" not in "abc"`: "false", "null is null": "true", "0 is null": "false", "1 is not null": "true", "true is true": "true", "1 is true": "false",
-		"[1, 2, 3][-1]": "3", "[1, 2, 3][1:]": "[2,3]", "[1, 2, 3][:-1]": "[1,2]", "len([1, 2])": "2", "sum([1, 2])": "3", "max(1, 2.5)": "2.5", "min([3, 2])": "2",
+		"[1, 2, 3][-1]": "3", "[1, 2, 3][1:]": "[2,3]", "[1, 2, 3][:-1]": "[1,2]", "len([1, 2])": "2", "sum([1, 2])": "3", "prod([2, 3, 2.5])": "15.0", "prod([])": "1", "log2(1024)": "10.0", "ceil(log2(1025))": "11", "max(1, 2.5)": "2.5", "min([3, 2])": "2",
 		"[i * 2 for i < 3]": "[0,2,4]", "islist([1])": "true", "islist(1)": "false", `"a" == "a"`: "true", "1 == 1.0": "true", `1 == "1"`: "false", "1 == true": "false",
 		"1 - 2 - 3": "-4", "2 * 3 + 4": "10", "2 + 3 * 4": "14", "1.5e3": "1500.0", "9223372036854775807 + 0": "9223372036854775807",
+		`split("3, 4", ",")`: `["3", " 4"]`, `int(" 4")`: "4", `split("", ",")`: `[""]`, `"FSé"[-1]`: `"é"`, "primes(7, 3)": "[7, 11, 13]", "primes(-5, 2)": "[2, 3]", "primes(90, 0)": "[]", "primes(561, 1)[0]": "563",
+		"factors(40)": "[2, 2, 2, 5]", "factors(1)": "[]", "bisect([1, 3, 5], 3)": "1", "bisect([1, 3], 9)": "2", "bisect([], 0)": "0",
 	} {
 		x, err := expect(t, "model m\nconfig\n  x := "+text+"\n  y := "+want+"\nclass C as base\n  if x == y and islist(x) == islist(y): ok param []\n", `{"model_type": "m"}`)
 		require.NoError(t, err, text)
 		require.Equal(t, 1, x.Len(), "%s should be %s", text, want)
 	}
 	for text, want := range map[string]string{
-		"1 // 0": "division by zero", "1.0 % 0": "division by zero", `"a" + 1`: "is no number", "[1][1]": "has no element 1", "1[0]": "want a list", "1 in 2": "is no list",
+		"1 // 0": "division by zero", "1.0 % 0": "division by zero", `"a" + 1`: "is no number", "[1][1]": "has no element 1", `"a"[1]`: "has no element 1", "1[0]": "want a list", "1 in 2": "is no list",
 		"9223372036854775807 + 1": "beyond 64 bits", "-9223372036854775807 - 2": "beyond 64 bits", "4611686018427387904 * 2": "beyond 64 bits", "10 ** 19": "beyond 64 bits",
-		"null * 2": "null is no number", `"a" < 1`: "both sides must be numbers", "sum(1)": "want one list", "int(null)": "null is no number", "max()": "at least one", "[0 for i < 10000000]": "a list of 10000000",
+		"null * 2": "null is no number", `"a" < 1`: "both sides must be numbers", "sum(1)": "want one list", "log2(0)": "has no logarithm", "log2(null)": "has no logarithm", "int(null)": "null is no number", "max()": "at least one", "[0 for i < 10000000]": "a list of 10000000",
+		`int("x")`: `"x" is no whole number`, `"ab"[2]`: "has no element 2", `split(1, ",")`: "want a string", `split("a", "")`: "want a string", "factors(0)": "at least 1", "prod(1)": "want one list", "bisect(1, 2)": "want a list", `bisect(["a"], 2)`: "must be numbers", "primes(1, 10000)": "up to 4096", "primes(9223372036854775806, 1)": "want two whole numbers",
 	} {
 		_, err := expect(t, "model m\nconfig\n  x := "+text+"\nclass C as base\n  p param [x]\n", `{"model_type": "m"}`)
 		require.ErrorContains(t, err, want, text)
+	}
+}
+
+func TestObjectsInExpressions(t *testing.T) {
+	schema := "model m\nconfig\n  layers = null\n  i = 7\nclass C as base\n  p param [get(get(layers, i, null), \"d\", 3)]\n"
+	for layers, want := range map[string]uint64{
+		`null`: 3, `{}`: 3, `{"07": {"d": 5}, "8": {"d": 6}}`: 5, `{"7": {}, "x": 1}`: 3, `{"7": null}`: 3,
+	} {
+		x, err := expect(t, schema, `{"model_type": "m", "layers": `+layers+`}`)
+		require.NoError(t, err, layers)
+		require.Equal(t, map[string][]uint64{"p": {want}}, x.Tensors(hfconfig.Native), layers)
+	}
+	for config, want := range map[string]string{
+		`{"07": {}, "7": {}}`: `"07" and "7" are the same key`, `[1]`: "[1] is no object", `{"7": 1}`: "1 is no object", `{}, "i": [1]`: "[1]",
+	} {
+		_, err := expect(t, schema, `{"model_type": "m", "layers": `+config+`}`)
+		require.ErrorContains(t, err, want, config)
+	}
+}
+
+func TestSubConfigIsChecked(t *testing.T) {
+	const schema = `model m
+config
+  part: part
+class Block as base
+  use part.block with part
+class Role
+  use @base with part
+model part
+config
+  n = 1
+  known n < 3
+block block
+  w param [n]
+class Part as base
+  use block
+`
+	for _, class := range []string{"Block", "Role"} {
+		_, err := expect(t, schema, `{"model_type": "m", "architectures": ["`+class+`"], "part": {"n": 2}}`)
+		require.NoError(t, err, class)
+		_, err = expect(t, schema, `{"model_type": "m", "architectures": ["`+class+`"], "part": {"n": 3}}`)
+		require.ErrorIs(t, err, hfconfig.ErrUnknownModel, class)
+	}
+}
+
+func TestOldLayerTypes(t *testing.T) {
+	schema := "model m\nconfig\n  types (layer_types) = null\n  other = null\nclass C as base\n" +
+		"  for i < len(types): if types[i] == \"full_attention\": p.{i} param []\n  for i < len(other): if other[i] == \"full_attention\": q.{i} param []\n"
+	x, err := expect(t, schema, `{"model_type": "m", "layer_types": ["attention", "mamba", "full_attention", 3], "other": ["attention"]}`)
+	require.NoError(t, err)
+	require.Equal(t, map[string][]uint64{"p.0": {}, "p.2": {}}, x.Tensors(hfconfig.Native))
+}
+
+func TestLayersThatDiffer(t *testing.T) {
+	schema := "model m\nconfig\n  d (dim) = 4\n  described = 1\nclass C as base\n  p param [d]\n"
+	for layers, known := range map[string]bool{
+		`null`: true, `{}`: true, `{"0": {"other": 5}}`: true, `{"0": {"d": 4, "skip": []}}`: true,
+		`{"0": {"d": 5}}`: false, `{"0": {"dim": 5}}`: false, `{"1": {"skip": ["mlp"]}}`: false,
+	} {
+		_, err := expect(t, schema, `{"model_type": "m", "per_layer_config": `+layers+`}`)
+		if known {
+			require.NoError(t, err, layers)
+		} else {
+			require.ErrorIs(t, err, hfconfig.ErrUnknownModel, layers)
+		}
+		_, err = expect(t, strings.ReplaceAll(schema, "described = 1", "per_layer_config = null"), `{"model_type": "m", "per_layer_config": `+layers+`}`)
+		require.NoError(t, err, layers)
+	}
+}
+
+func TestFlatSubConfigOfAnyType(t *testing.T) {
+	schema := "model m\nconfig\n  text_config: auto a or self\nclass C as base\n  text: use @base with text_config\n" +
+		"model a\nconfig\n  d = 1\nclass A as base\n  a param [d]\nmodel b\nconfig\n  d = 2\nclass B as base\n  b param [d]\n"
+	for config, want := range map[string]map[string][]uint64{
+		`"d": 7`: {"text.a": {7}}, `"text_config": {"d": 5}`: {"text.a": {5}}, `"text_config": {"model_type": "b"}`: {"text.b": {2}},
+	} {
+		x, err := expect(t, schema, `{"model_type": "m", `+config+`}`)
+		require.NoError(t, err, config)
+		require.Equal(t, want, x.Tensors(hfconfig.Native), config)
 	}
 }

@@ -268,17 +268,21 @@ func (p *archParser) key(c *cursor) {
 	}
 }
 
-// subConfig reads "[auto] TYPE [or self | optional | JSON object]".
+// subConfig reads "[auto] TYPE [or self | optional | [over] JSON object]".
 func (c *cursor) subConfig() *subConfig {
 	s := &subConfig{auto: c.take("auto")}
 	s.modelType = c.typeName()
+	s.over = c.take("over")
 	switch {
-	case c.take("or"):
+	case !s.over && c.take("or"):
 		c.want("self")
 		s.self = true
-	case c.take("optional"):
+	case !s.over && c.take("optional"):
 		s.optional = true
-	case c.peekBrace():
+	case s.over || c.peekBrace():
+		if !c.peekBrace() {
+			c.fail(c.pos, "want a JSON object, found %s", c.found())
+		}
 		v, _, err := pyjson.Parse([]byte(c.text[c.pos:]))
 		if err != nil {
 			c.fail(c.pos, "want a JSON object: %v", err)

@@ -34,9 +34,11 @@ type place struct {
 	*scope
 	model    *model // whose blocks are meant by a name alone
 	prefix   [layoutCount][]part
+	original []part // native prefix of what all rows are copies of, if they are
 	layouts  layoutSet
 	optional bool
 	frozen   bool
+	plain    bool // all layouts are as Native
 	part     bool // of a class that another one makes itself: hub names are those of Save
 	uses     int
 }
@@ -73,12 +75,19 @@ func (b *binder) stmt(s stmt, at place, out *[]node) error {
 	case rowStmt:
 		return b.under(s.cond, at, out, func(out *[]node) error {
 			for _, p := range s.paths {
-				*out = append(*out, node{row: newRow(&s, p, at)})
+				r := newRow(&s, p, at)
+				*out = append(*out, node{row: r})
+				if at.original != nil && at.layouts.has(Native) {
+					*out = append(*out, copies(r, at.joined(at.original, p.in(Native)))...)
+				}
 			}
 			return nil
 		})
 	case groupStmt:
 		at.prefix = at.extend(s.path)
+		if at.original != nil {
+			at.original = at.joined(at.original, s.path.in(Native))
+		}
 		return b.body(s.body, at, out)
 	case loopStmt:
 		return b.loop(s, at, out)
@@ -99,7 +108,13 @@ func (b *binder) stmt(s stmt, at place, out *[]node) error {
 	case frozenStmt:
 		at.frozen = true
 		return b.body(s.body, at, out)
+	case plainStmt:
+		at.plain = true
+		return b.body(s.body, at, out)
 	case tieStmt:
+		if s.body != nil {
+			return b.tied(s, at, out)
+		}
 		return b.under(s.cond, at, out, func(out *[]node) error {
 			target, source := at.extend(s.target), at.extend(s.source)
 			*out = append(*out, node{tie: &tieNode{target[Native], source[Native]}, ties: true})
@@ -109,6 +124,23 @@ func (b *binder) stmt(s stmt, at place, out *[]node) error {
 		return b.use(s, at, out)
 	}
 	return fmt.Errorf("hfconfig: statement %T", s)
+}
+
+// tied puts a module of which, if the condition holds, all tensors are those of another.
+func (b *binder) tied(s tieStmt, at place, out *[]node) error {
+	original := at.extend(s.source)[Native]
+	at.prefix = at.extend(s.target)
+	if s.cond != nil {
+		cond, ok := s.cond.fold(at.scope).(literal)
+		if !ok {
+			return fmt.Errorf("hfconfig: the condition %s of a tied module is open", s.cond)
+		}
+		if !cond.v.truth() {
+			original = nil
+		}
+	}
+	at.original = original
+	return b.body(s.body, at, out)
 }
 
 // under puts statements under a condition; cond nil means none.
@@ -172,17 +204,15 @@ func (b *binder) use(s useStmt, at place, out *[]node) error {
 		if e == nil {
 			return &ConfigError{at.env.path + s.with, "null, but the model needs it"}
 		}
+		if err := e.check(); err != nil {
+			return err
+		}
 	}
 	inner.scope = &scope{env: e, frame: at.frame, depth: at.depth}
 	if s.role != "" {
 		c := e.model.role(s.role)
 		if c == nil {
 			return &UnknownError{e.model.name, "its schema has no class with the role " + s.role}
-		}
-		if s.with != "" {
-			if err := e.check(); err != nil {
-				return err
-			}
 		}
 		inner.model, inner.part = e.model, at.part || s.with != "" && !e.auto
 		return b.body(c.body, inner, out)
@@ -193,7 +223,7 @@ func (b *binder) use(s useStmt, at place, out *[]node) error {
 		if inner.model, err = e.reg.model(s.model); err != nil {
 			return err
 		}
-		if s.with != "" && e.auto && e.model != inner.model { // its keys are not those that the block means
+		if s.with != "" && e.auto && e.model != inner.model && e.model.name != e.usual { // its keys are not those that the block means
 			return &UnknownError{at.env.model.name, fmt.Sprintf("%s of type %s is known, not of type %s", s.with, inner.model.name, e.model.name)}
 		}
 	}
@@ -229,6 +259,12 @@ func (e *env) subPath(dotted string) (*env, error) {
 
 // seen returns the layouts that statements under the given ones belong to.
 func (at *place) seen(layouts layoutSet) layoutSet {
+	if at.plain {
+		if !layouts.has(Native) {
+			return 0
+		}
+		return allLayouts
+	}
 	if !at.part {
 		return layouts
 	}
@@ -244,34 +280,61 @@ func (at *place) extend(p path) [layoutCount][]part {
 	var out [layoutCount][]part
 	for l := range Layout(layoutCount) {
 		from := l
-		if l == Hub && at.part {
+		switch {
+		case at.plain:
+			from = Native
+		case l == Hub && at.part:
 			from = Save
 		}
-		names, segments := at.prefix[l], p.in(from)
-		parts := slices.Clone(names)
-		add := func(text string) {
-			if n := len(parts); n > 0 && parts[n-1].x == nil {
-				parts[n-1].text += text
-			} else {
-				parts = append(parts, part{text: text})
-			}
+		out[l] = at.joined(at.prefix[l], p.in(from))
+	}
+	return out
+}
+
+// joined returns a name with the segments of a path behind it.
+func (at *place) joined(names []part, segments []segment) []part {
+	parts := slices.Clone(names)
+	if len(names) > 0 && len(segments) > 0 {
+		parts = withText(parts, ".")
+	}
+	for _, s := range segments {
+		if s.x == nil {
+			parts = withText(parts, s.text)
+			continue
 		}
-		if len(names) > 0 && len(segments) > 0 {
-			add(".")
+		x := s.x.fold(at.scope)
+		if v, ok := x.(literal); ok && v.v.kind == kindInt {
+			parts = withText(parts, strconv.FormatInt(v.v.i, 10))
+		} else {
+			parts = append(parts, part{x: x})
 		}
-		for _, s := range segments {
-			if s.x == nil {
-				add(s.text)
-				continue
-			}
-			x := s.x.fold(at.scope)
-			if v, ok := x.(literal); ok && v.v.kind == kindInt {
-				add(strconv.FormatInt(v.v.i, 10))
-			} else {
-				parts = append(parts, part{x: x})
-			}
-		}
-		out[l] = parts
+	}
+	return parts
+}
+
+// withText returns a name with text behind it. It may change parts.
+func withText(parts []part, text string) []part {
+	if n := len(parts); n > 0 && parts[n-1].x == nil {
+		parts[n-1].text += text
+		return parts
+	}
+	return append(parts, part{text: text})
+}
+
+// copies returns the ties of a row's tensors to those of the same module elsewhere.
+func copies(r *row, original []part) []node {
+	tie := func(suffix string) node {
+		return node{tie: &tieNode{withText(slices.Clone(r.names[Native]), suffix), withText(slices.Clone(original), suffix)}, ties: true}
+	}
+	var out []node
+	for _, suffix := range kinds[r.kind].suffixes {
+		out = append(out, tie(suffix))
+	}
+	if r.kind == BatchNorm && !r.frozen {
+		out = append(out, tie(".num_batches_tracked"))
+	}
+	if r.bias != nil {
+		out = append(out, node{cond: r.bias, body: []node{tie(".bias")}, ties: true})
 	}
 	return out
 }

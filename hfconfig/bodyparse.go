@@ -99,6 +99,9 @@ func (p *archParser) statement(c *cursor, indent, depth int) stmt {
 	case c.take("frozen"):
 		c.want(":")
 		return frozenStmt{p.rest(c, indent, depth+1)}
+	case c.take("plain"):
+		c.want(":")
+		return plainStmt{p.rest(c, indent, depth+1)}
 	case c.take("layout"):
 		var s layoutStmt
 		for !c.take(":") {
@@ -126,6 +129,10 @@ func (p *archParser) statement(c *cursor, indent, depth int) stmt {
 		s.source = c.path()
 		if c.take("if") {
 			s.cond = c.expr()
+		}
+		if c.take(":") {
+			s.body = p.rest(c, indent, depth+1)
+			return s
 		}
 		c.finish()
 		p.next()

@@ -161,7 +161,7 @@ func jsonValue(v any) value {
 	}
 }
 
-// objectValue keeps the names of an object's keys and what they stand for.
+// objectValue is an object with the names of its keys as a list.
 func objectValue(object map[string]any) value {
 	v := value{kind: kindOther, s: "an object", object: object}
 	for _, k := range slices.Sorted(maps.Keys(object)) {

@@ -3,6 +3,8 @@ package hfconfig
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -28,6 +30,7 @@ type env struct {
 	object map[string]any
 	path   string // of the object in config.json, "" or "text_config."
 	auto   bool   // its type was chosen by the config
+	usual  string // of an auto sub-config the type that its parent names
 	memo   map[string]*memo
 	subs   map[string]*env
 	frame  *frame
@@ -123,9 +126,65 @@ func (e *env) compute(name string) (value, error) {
 		}
 	}
 	if v.kind == kindNull && k.null != nil {
-		return e.evaluate(k.null)
+		v, err = e.evaluate(k.null)
 	}
-	return v, nil
+	if k.layerTypes() {
+		v = renamedLayerTypes(v)
+	}
+	if err == nil {
+		err = e.sameInAllLayers(k, v)
+	}
+	return v, err
+}
+
+// sameInAllLayers returns an error if the config gives single layers another
+// value of k, in a way that transformers has for all model types, and the schema
+// does not say what comes of it.
+func (e *env) sameInAllLayers(k *key, v value) error {
+	layers, ok := e.object["per_layer_config"].(map[string]any)
+	if !ok || e.model.keys["per_layer_config"] != nil {
+		return nil
+	}
+	for _, x := range layers {
+		layer, _ := x.(map[string]any)
+		for _, spelling := range append([]string{k.name}, k.aliases...) {
+			if x, given := layer[spelling]; given && !equal(jsonValue(x), v) {
+				return &UnknownError{e.model.name, "its schema does not tell layers apart, and " + e.path + "per_layer_config gives some of them another " + spelling}
+			}
+		}
+		if skip, _ := layer["skip"].([]any); len(skip) > 0 {
+			return &UnknownError{e.model.name, "its schema has no layers without their parts, and " + e.path + "per_layer_config has"}
+		}
+	}
+	return nil
+}
+
+// oldLayerTypes are layer types of older files and what transformers calls them
+// now (configuration_utils.py, _LEGACY_LAYER_TYPE_REMAP).
+var oldLayerTypes = map[string]string{
+	"mamba":                     "linear_attention",
+	"attention":                 "full_attention",
+	"deepseek_sparse_attention": "indexed_attention",
+	"qwen_sparse_attention":     "indexed_attention",
+}
+
+// layerTypes reports whether transformers renames old layer types under k, under
+// any of its spellings.
+func (k *key) layerTypes() bool {
+	return slices.ContainsFunc(append([]string{k.name}, k.aliases...), func(s string) bool { return s == "layer_types" || s == "mtp_layer_types" })
+}
+
+func renamedLayerTypes(v value) value {
+	if v.kind != kindList {
+		return v
+	}
+	v.list = slices.Clone(v.list)
+	for i, x := range v.list {
+		if now, ok := oldLayerTypes[x.s]; ok && x.kind == kindString {
+			v.list[i] = stringValue(now)
+		}
+	}
+	return v
 }
 
 // given returns what the file says of k. As in transformers, an alias wins over
@@ -255,6 +314,10 @@ func (e *env) sub(name string) (*env, error) {
 		case nil:
 		case map[string]any:
 			object, path = x, e.path+spelling+"."
+			if k.sub.over {
+				object = maps.Clone(k.sub.object)
+				maps.Copy(object, x)
+			}
 		default:
 			return nil, &ConfigError{e.path + spelling, fmt.Sprintf("want an object, found %s", jsonValue(x))}
 		}
@@ -263,20 +326,19 @@ func (e *env) sub(name string) (*env, error) {
 		e.subs[name] = nil
 		return nil, nil
 	}
-	flat := object == nil && k.sub.self // its model_type is the parent's
-	if flat {
-		object, path = e.object, e.path
-	}
 	modelType := k.sub.modelType
-	if t := text(object["model_type"]); k.sub.auto && t != "" && !flat {
+	if t := text(object["model_type"]); k.sub.auto && t != "" {
 		modelType = t
+	}
+	if object == nil && k.sub.self { // whose model_type is the parent's
+		object, path = e.object, e.path
 	}
 	m, err := e.reg.model(modelType)
 	if err != nil {
 		return nil, err
 	}
 	s := newEnv(e.reg, m, object, e.frame)
-	s.path, s.auto = path, k.sub.auto
+	s.path, s.auto, s.usual = path, k.sub.auto, k.sub.modelType
 	e.subs[name] = s
 	return s, nil
 }

@@ -22,12 +22,15 @@ func (e index) eval(f *frame) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
-	if x.object != nil && i.kind == kindString {
-		v, ok := x.object[i.s]
-		if !ok {
-			return value{}, fmt.Errorf("an object has no %s", i)
+	if x.kind == kindString {
+		letters := []rune(x.s)
+		if err := f.spend(len(letters)); err != nil {
+			return value{}, err
 		}
-		return jsonValue(v), nil
+		x = value{kind: kindList, list: make([]value, len(letters))}
+		for i, r := range letters {
+			x.list[i] = stringValue(string(r))
+		}
 	}
 	if x.kind != kindList || i.kind != kindInt {
 		return value{}, fmt.Errorf("%s[%s]: want a list and a whole number", x, i)

@@ -11,13 +11,12 @@ import (
 // value is what an expression of a schema yields. The arithmetic is Python's,
 // because the formulas are those of transformers' constructors.
 type value struct {
-	kind kind
-	i    int64 // kindInt; 0 or 1 for kindBool
-	f    float64
-	s    string  // kindString; for kindOther what it is
-	list []value // kindList; for an object the names of its keys
-
-	object map[string]any // of an object
+	kind   kind
+	i      int64 // kindInt; 0 or 1 for kindBool
+	f      float64
+	s      string         // kindString; for kindOther what it is
+	list   []value        // kindList; for an object the names of its keys
+	object map[string]any // of an object in config.json
 }
 
 type kind uint8

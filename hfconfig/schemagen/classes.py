@@ -8,6 +8,7 @@ import re
 
 import transformers
 from transformers.models.auto import modeling_auto
+from transformers.models.auto.configuration_auto import model_type_to_module_name
 
 # The auto classes by which one model asks for another, and their names in schema files.
 ROLES = {
@@ -74,7 +75,10 @@ def roles() -> dict[tuple[str, str], list[str]]:
 
 def module_of(name: str) -> str:
     """The module that defines a class of the auto mappings; importing it is what may fail for want of a package."""
-    return getattr(transformers, name).__module__
+    if hasattr(transformers, name) or name not in auto_classes():
+        return getattr(transformers, name).__module__
+    module = model_type_to_module_name(auto_classes()[name][0])  # not every class that an auto class loads is exported
+    return f"transformers.models.{module}.modeling_{module}"
 
 
 def ordered() -> list[str]:

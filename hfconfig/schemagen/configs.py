@@ -18,6 +18,7 @@ class SubConfig:
     auto: bool
     optional: bool
     init: dict[str, Any]
+    over: bool = False                     # the parent gives an object that is there what it lacks of init
 
 
 class ConfigSection:
@@ -35,6 +36,13 @@ class ConfigSection:
         self.subs |= {k: SubConfig(type_of(s), False, False, {}) for k, s in cls.sub_configs.items() if k not in self.subs}
         self._as_built()
 
+    def _fills(self, k: str, init: dict[str, Any]) -> bool:
+        try:
+            sub = getattr(self.cls(**{k: {"model_type": self.subs[k].model_type}}), k)
+            return all(getattr(sub, name, v) == v for name, v in init.items())
+        except Exception:
+            return False
+
     def _as_built(self) -> None:
         """Where a config class puts another type than it declares for a sub-config that is absent, that one counts: DETR's are backbones of timm."""
         try:
@@ -42,6 +50,7 @@ class ConfigSection:
         except Exception:
             return
         for k, s in self.subs.items():
+            s.over = bool(s.init) and self._fills(k, s.init)
             actual = getattr(getattr(default, k, None), "model_type", s.model_type)
             if s.auto and actual and actual != s.model_type:
                 s.init = {"model_type": actual}
@@ -93,7 +102,7 @@ class ConfigSection:
                 out.append(f"{head} = {literal(None if default is _ABSENT else default)}")
         for k, s in self.subs.items():
             if k in self.used or any(u.startswith(k + ".") for u in self.used):
-                tail = " optional" if s.optional and k in self.tested else f" {json.dumps(s.init)}" if s.init else ""
+                tail = " optional" if s.optional and k in self.tested else f"{' over' if s.over else ''} {json.dumps(s.init)}" if s.init else ""
                 out.append(f"{k}: {'auto ' if s.auto else ''}{s.model_type}{tail}")
                 if k in self.inlined:
                     out.append(f"known {k}.model_type == {literal(s.model_type)}")

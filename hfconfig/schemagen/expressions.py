@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 LOOPS = "ijklmn"
-FUNCTIONS = {"int": int, "len": len, "max": max, "min": min, "ceil": math.ceil, "floor": math.floor, "round": round, "sum": sum, "abs": abs,
+FUNCTIONS = {"int": int, "len": len, "max": max, "min": min, "ceil": math.ceil, "floor": math.floor, "round": round, "sum": sum, "prod": math.prod, "log2": math.log2, "abs": abs,
              "islist": lambda x: isinstance(x, list)}
 _WORDS = {"if", "else", "and", "or", "not", "in", "is", "None", "True", "False"} | set(FUNCTIONS) | set(LOOPS)
 _NAME = re.compile(r"'[^']*'|(?<![\w.])[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")

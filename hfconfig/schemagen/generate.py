@@ -88,7 +88,10 @@ def _subject(res: Result, may_use: Callable[[str], bool], seeds: dict[str, list[
     config = load(res.module, res.name).config_class
     res.model_type, res.config_class = config.model_type, config.__name__
     backbones = [{k: v for k, v in _BACKBONES.items() if k in config.sub_configs}]
-    for base in [None, *seeds.get(config.model_type, ()), *[x for x in backbones if x]]:
+    bases = [None, *seeds.get(config.model_type, ()), *[x for x in backbones if x]]
+    if any(k in config.sub_configs and getattr(_default(config), k, None) is None for k in (bases[1] or {} if len(bases) > 1 else {})):
+        bases = bases[1:]  # the first seed has a part that the default config is without
+    for base in bases:
         try:
             s = Subject(res.module, res.name, may_use, base, seeds.get(config.model_type, ()))
             s.start()
@@ -98,7 +101,15 @@ def _subject(res: Result, may_use: Callable[[str], bool], seeds: dict[str, list[
     raise ValueError(f"no usable config: {errors[0]}")
 
 
+def _default(config: type) -> Any:
+    try:
+        return config()
+    except Exception:
+        return None
+
+
 def _draw(res: Result, draws: list[dict], s: Subject, r: random.Random, seed: int) -> None:
+    s.vary_features()
     seen = [x.flat for turn in range(2 * FIRST) if (x := s.draw(r, turn))]
     s.couple()
     if names := stuck(s.frozen(seen)):
@@ -210,7 +221,8 @@ def _agree(s: Subject, r: random.Random, samples: list[Traced], turn: int, late:
 
 
 def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None, dict]:
-    """One fresh draw built without symbols. Of the keys that have their default, half are left out of the raw config."""
+    """One fresh draw built without symbols. Of the keys that have their default, half are left out of the raw config, if they have the same default
+    in a part."""
     flat = {**s.propose(r, turn), **s.arguments}  # what is proven is the class as it stands in a checkpoint
     flat = {k: flat[k] for k in s.default}
     built = s.try_real(flat)
@@ -222,7 +234,7 @@ def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None,
             return None, flat
         flat = seen.flat
     observed, written = built
-    kept = {k for k, v in flat.items() if repr(v) != repr(s.declared.get(k)) or r.random() < 0.5}
+    kept = {k for k, v in flat.items() if repr(v) != repr(s.declared.get(k)) or k in s.parents or r.random() < 0.5}
     keys, arguments = s.split(flat)
     raw: dict[str, Any] = {"model_type": s.config_class.model_type, **copy.deepcopy(s.fixed)}
     for k, v in keys.items():
@@ -234,6 +246,8 @@ def _proof(s: Subject, r: random.Random, turn: int | None) -> tuple[dict | None,
             at = at.setdefault(p, {})
         at[last] = v
     _sub_types(raw, s.base)
+    if other := s.reread(raw, arguments, written):
+        observed, written = other
     return _drawn(s, arguments, raw, written, observed), flat
 
 

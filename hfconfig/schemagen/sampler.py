@@ -15,7 +15,7 @@ import re
 import types
 import typing
 from collections import Counter, defaultdict
-from typing import Any
+from typing import Any, Container
 
 from transformers import PreTrainedConfig
 
@@ -72,10 +72,16 @@ def _plain_default(f: dataclasses.Field) -> Any:
     v = f.default
     if v is dataclasses.MISSING:
         v = f.default_factory() if f.default_factory is not dataclasses.MISSING else None
-    return list(v) if isinstance(v, tuple) else v
+    return _lists(v)
 
 
-def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "") -> list[Key]:
+def _lists(v: Any) -> Any:
+    """Tuples as lists, as JSON has them."""
+    return [_lists(x) for x in v] if isinstance(v, (list, tuple)) else v
+
+
+def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "", objects: Container[str] = ()) -> list[Key]:
+    """The keys that are drawn; of those that hold an object only the ones in objects."""
     out = []
     for f in dataclasses.fields(cls):
         if f.name in cls.sub_configs or f.name in SKIP - SKIP_KEPT or f.name.startswith("_"):
@@ -84,16 +90,16 @@ def keys_of_config(cls: type, base: PreTrainedConfig, prefix: str = "") -> list[
             hint = getattr(base, f.name, None)
         except Exception:
             hint = None
-        if isinstance(hint, PreTrainedConfig) or isinstance(hint, dict):
+        if isinstance(hint, PreTrainedConfig) or isinstance(hint, dict) and prefix + f.name not in objects:
             continue
-        hint = list(hint) if isinstance(hint, tuple) else hint
+        hint = _lists(hint)
         kinds = _types(f.type)
         literals = frozenset(re.findall(r"'([^']*)'", str(f.type))) if "Literal" in str(f.type) else frozenset()
         out.append(Key(prefix + f.name, _plain_default(f), hint, "None" in kinds, kinds, literals=literals))
     for k in cls.sub_configs:
         v = getattr(base, k, None)
         if isinstance(v, PreTrainedConfig):
-            out += keys_of_config(type(v), v, f"{prefix}{k}.")
+            out += keys_of_config(type(v), v, f"{prefix}{k}.", objects)
     if not prefix:
         out.append(Key("num_labels", 2, 2, False, frozenset(["int"])))
     return out
@@ -165,7 +171,7 @@ def draw_int(name: str, d: int, r: random.Random) -> int:
     raise AssertionError
 
 
-_SIDES = re.compile(r"(patch|image|img|input|window|kernel|tubelet|grid)_size$|resolution$|_shape$")  # lists of them have a side for each dimension
+_SIDES = re.compile(r"(patch|image|img|input|window|kernel|tubelet|grid|unit|background)_size$|(patch|query)_(stride|padding)$|resolution$|_shape$")  # lists of them have a side for each dimension
 _ACTIVATIONS = ["gelu", "relu", "silu", "gelu_new"]
 _RATIO = re.compile(r"ratio|mult|expan|scale$|factor")
 _COUNTER = re.compile(r"stages|levels|num_feat_extract_layers|num_encoder_blocks|num_conv_layers|num_layers|num_hidden_layers|depth|num_upsampl")
@@ -178,9 +184,9 @@ def is_int(x: Any) -> bool:
 class Sampler:
     """Draws configs for one config class. The strings and values that tracing finds are put into `strings` and `values`."""
 
-    def __init__(self, cls: type, base: PreTrainedConfig, arguments: dict[str, Any]) -> None:
+    def __init__(self, cls: type, base: PreTrainedConfig, arguments: dict[str, Any], objects: Container[str] = ()) -> None:
         self.cls, self.base = cls, base
-        self.keys = keys_of_config(cls, base)
+        self.keys = keys_of_config(cls, base, objects=objects)
         names = {k.name for k in self.keys}
         for name, default in arguments.items():
             if name not in names:
@@ -225,6 +231,12 @@ class Sampler:
             self.keys.append(Key(name, None, None, True, frozenset([kind, "None"]), declared=False))
             self.undeclared.add(name)
 
+    def add_features(self, name: str) -> None:
+        """A key that no config class declares: the stages of a backbone that give a feature map."""
+        if name not in self.by_name():
+            self.keys.append(Key(name, None, None, True, frozenset(["features", "None"]), declared=False))
+            self.undeclared.add(name)
+
     def discrete(self) -> list[Key]:
         """Keys whose flip may switch parts of a model on or off."""
         return [k for k in self.keys if isinstance(k.sample, bool) or k.optional and (k.types & {"int", "bool"}) and not re.search("_ids?$", k.name)
@@ -257,7 +269,17 @@ class Sampler:
             flat |= {a: x * c, b: y * c} if alike else {a: x * c, b: y // c} if y % c == 0 else {a: x // c, b: y * c} if x % c == 0 else {}
         if self.sets and r.random() < 0.5:
             flat |= copy.deepcopy(r.choice(self.sets))
+        for k in self.keys:
+            if "features" in k.types and flat[k.name] is None and r.random() < 0.8:
+                flat[k.name] = self._features(flat, k.parent, r)
         return flat
+
+    def _features(self, flat: dict[str, Any], parent: str, r: random.Random) -> list[str] | None:
+        """All stages of a few, else some."""
+        depths = flat.get(parent + "depths")
+        n = len(depths) if isinstance(depths, list) else flat.get(parent + "num_hidden_layers") or 0
+        some = range(n) if n <= 6 and r.random() < 0.6 else sorted(r.sample(range(n), r.randint(1, min(n, 4)))) if n else []
+        return [f"stage{i + 1}" for i in some] or None
 
     def group(self, key: str) -> str:
         """What a key can only be changed together with."""
@@ -267,6 +289,8 @@ class Sampler:
 
     def _value(self, k: Key, r: random.Random, lengths: dict[str, int]) -> Any:
         d, default = k.sample, k.default
+        if isinstance(d, dict):
+            return copy.deepcopy(d)
         if self.values.get(k.name) and r.random() < 0.3:
             return copy.copy(r.choice(self.values[k.name]))
         if self.constants.get(k.name) and r.random() < 0.12 and "float" not in k.types:
@@ -330,6 +354,8 @@ class Sampler:
         if all(isinstance(x, list) and all(is_int(y) for y in x) for x in d):
             if k.name not in self.lengths and len(d) > 1:
                 longer = r.choice([d, d[:-1], d + d[-1:]])
+            if r.random() < 0.5:
+                longer = [r.choice([x, x[:-1] or x, x + x[-1:]]) for x in longer]
             return [[draw_int(k.last, y, r) for y in x] for x in longer]
         return copy.deepcopy(k.default)
 

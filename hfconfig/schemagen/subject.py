@@ -11,10 +11,11 @@ import random
 import re
 import sys
 from collections import Counter, defaultdict
-from typing import Any, Callable
+from typing import Any, Callable, Container
 
 import torch
 from transformers import PreTrainedConfig
+from transformers.backbone_utils import BackboneConfigMixin
 
 from . import observe, shapes
 from .expressions import Env
@@ -87,9 +88,13 @@ class Subject:
         self.name, self.module, self.may_use = name, module, may_use
         self.cls = getattr(importlib.import_module(module), name)
         self.config_class = self.cls.config_class
-        self.base = self.config_class.from_dict(copy.deepcopy(base or {}))
+        try:
+            self.base = self.config_class.from_dict(copy.deepcopy(base or {}))
+        except TypeError:  # it wants what the constructor does not: num_classes, of a config of timm's own
+            self.base = self.config_class(**copy.deepcopy(base or {}))
         self.arguments = constructor_arguments(self.cls)
-        self.sampler = Sampler(self.config_class, self.base, self.arguments)
+        objects = {k.rstrip(".") for keys in others for k in _flat_keys(keys) if k.endswith(".")}
+        self.sampler = Sampler(self.config_class, self.base, self.arguments, objects)
         for module in {self.module, *(type(c).__module__ for _, c in observe.configs_within(self.base))}:
             self.sampler.read_source(inspect.getsource(sys.modules[module]))
         for path, c in observe.configs_within(self.base):
@@ -100,14 +105,20 @@ class Subject:
         if base:
             given = _flat_keys(base)
             self.default |= {k.name: k.hint for k in self.sampler.keys if k.name in given or given & {p + "." for p in _parents(k.name)}}
+        for k, v in (x for keys in others for x in _values(keys).items()):
+            if k not in self.default and isinstance(v, int) and k not in aliases_of(self.config_class, self.base) and self._is_config(k.rpartition(".")[0]) and not _has(self.fixed, k):
+                self.sampler.add_undeclared(k, type(v).__name__)  # the config class takes it though it does not declare it
+                self.default[k] = None
         for keys in others:
-            together = {k: v for k, v in _values(keys).items() if k in self.default}
+            together = {k: v for k, v in _values(keys, whole=self.default).items() if k in self.default}
             if len(together) > 1:
                 self.sampler.sets.append(together)
+        self.parents = {k.name for k in self.sampler.keys if k.default is not None and repr(k.hint) != repr(k.default)}  # another default where it is a part
         self.aliases = aliases_of(self.config_class, self.base)
         self.refused: Counter[str] = Counter()
         self.accepted: dict[str, set[str]] = defaultdict(set)
         self.errors: Counter[str] = Counter()
+        self.why = ""  # the last refused trace was
         self.rejected = self.drawn = 0
         self.read: set[str] = set()
         self.last: Traced | None = None  # the last accepted draw
@@ -117,6 +128,9 @@ class Subject:
     def split(self, flat: Flat) -> tuple[Flat, Flat]:
         arguments = {k: v for k, v in flat.items() if k in self.arguments and k not in self._config_keys()}
         return {k: v for k, v in flat.items() if k not in arguments}, {k: v for k, v in arguments.items() if v != self.arguments[k]}
+
+    def _is_config(self, path: str) -> bool:
+        return any(p == path for p, _ in observe.configs_within(self.base))
 
     def _config_keys(self) -> set[str]:
         return {k.name for k in self.sampler.keys if not k.argument}
@@ -131,6 +145,14 @@ class Subject:
         """The same of a config that says nothing: its sub-configs are those that the config class makes, and its layers as many as they should be."""
         try:
             return saved(self.cls, self.config_class(), {})
+        except Exception:
+            return None
+
+    def reread(self, raw: dict, arguments: Flat, written: dict) -> tuple[observe.Observed, dict] | None:
+        """The same of a config.json, where the class makes something else of it than was drawn: a parent may set keys of its sub-configs."""
+        try:
+            config = self.config_class.from_dict(copy.deepcopy(raw))
+            return None if json.loads(config.to_json_string(use_diff=True)) == written else saved(self.cls, config, arguments)
         except Exception:
             return None
 
@@ -237,6 +259,15 @@ class Subject:
                     self.default[p + name] = None
         Asked.names.clear()
 
+    def vary_features(self) -> None:
+        """Has the feature maps drawn that backbones are asked for. Learning does not: it would not follow them."""
+        for path, c in observe.configs_within(self.base):
+            if isinstance(c, BackboneConfigMixin) and getattr(c, "stage_names", None):
+                key = f"{path}.out_features" if path else "out_features"
+                self.sampler.add_features(key)
+                self.default.setdefault(key, None)
+                self.declared.setdefault(key, None)
+
     # ---- drawing
 
     def propose(self, r: random.Random, turn: int | None) -> Flat:
@@ -274,7 +305,8 @@ class Subject:
         try:
             return self.trace(flat)
         except Exception as e:
-            self.errors[f"{type(e).__name__}: {str(e)[:160]}"] += 1
+            self.why = str(e)
+            self.errors[f"{type(e).__name__}: {self.why[:160]}"] += 1
             return None
 
     def as_written(self, written: dict, flat: Flat) -> Flat:
@@ -328,17 +360,31 @@ class Subject:
 
     def thaw(self, names: list[str], r: random.Random) -> tuple[list[Traced], list[str]]:
         """Sets keys that kept one value to others, one by one. Returns what was accepted and the keys of which every other value is refused:
-        words, flags and nulls that the class does not know."""
+        words, flags and nulls that the class does not know, numbers that the config class does not take or of which the class says so."""
         accepted, refused = [], []
         keys = self.sampler.by_name()
         for name in names:
-            seen = [s for v in self.alternatives(keys[name], r) if (s := self.try_trace({**self.default, **(self.last.flat if self.last else {}), name: v}))]
+            seen, why = [], []
+            for v in self.alternatives(keys[name], r):
+                if s := self.try_trace({**self.default, **(self.last.flat if self.last else {}), name: v}):
+                    seen.append(s)
+                else:
+                    why.append(self.why)
             if seen:
                 accepted += seen
                 self.sampler.values[name] += [s.flat[name] for s in seen] + [self.default[name]]
-            elif not is_int(keys[name].sample) and not isinstance(keys[name].sample, list):
+            elif (name == "num_labels" or not is_int(keys[name].sample) and not isinstance(keys[name].sample, list) or why and all(_knows_one(keys[name].last, w) for w in why)
+                  or not any(self._configures({**self.default, name: v}) for v in self.alternatives(keys[name], r))):
                 refused.append(name)
         return accepted, refused
+
+    def _configures(self, flat: Flat) -> bool:
+        """Whether the config class alone takes a draw."""
+        try:
+            build(self.config_class, self.base, self.split(flat)[0], False, self.sampler.undeclared, fixed=self.fixed)
+            return True
+        except Exception:
+            return False
 
     def couple(self) -> None:
         """Finds pairs of refused numbers that may change together: both doubled, or one doubled and one halved."""
@@ -362,15 +408,22 @@ class Subject:
         return out
 
 
+def _knows_one(key: str, why: str) -> bool:
+    """Whether a class says that it knows one number only for a key."""
+    words = key.replace("_", "[_ ]")
+    return re.search(rf"only supports \S*\b{words}\b|\b{words}\w* has to be \d", why) is not None
+
+
 def _parents(key: str) -> list[str]:
     parts = key.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
-def _values(keys: dict, prefix: str = "") -> Flat:
+def _values(keys: dict, prefix: str = "", whole: Container[str] = ()) -> Flat:
+    """Dotted keys and their values. An object under a key that is in whole is such a value."""
     out = {}
     for k, v in keys.items():
-        out |= _values(v, f"{prefix}{k}.") if isinstance(v, dict) else {prefix + k: v}
+        out |= _values(v, f"{prefix}{k}.", whole) if isinstance(v, dict) and prefix + k not in whole else {prefix + k: v}
     return out
 
 
@@ -393,6 +446,11 @@ def _not_drawn(keys: dict, config: PreTrainedConfig, drawn: set[str], prefix: st
         elif prefix + k not in drawn and k != "model_type":
             out[k] = v
     return out
+
+
+def _has(keys: dict, dotted: str) -> bool:
+    first, _, rest = dotted.partition(".")
+    return first in keys and (not rest or isinstance(keys[first], dict) and _has(keys[first], rest))
 
 
 def _simple_list(v: Any) -> bool:

@@ -7,6 +7,7 @@ range that made them. Comparisons that the constructor makes are recorded as gua
 from __future__ import annotations
 
 import builtins
+import itertools
 import math
 import sys
 import types
@@ -406,6 +407,7 @@ STAND_INS: dict[str, Any] = {
     "max": _extreme(max, "max"), "min": _extreme(min, "min"),
 }
 _math = _Math("math")
+_itertools = types.SimpleNamespace(**vars(itertools) | {"product": lambda *x: itertools.product(*map(plain, x))})  # places of a grid are plain numbers
 _done: set[str] = set()
 _known = 0
 
@@ -427,3 +429,7 @@ def patch_modules() -> None:
                     setattr(module, k, v)
             if names.get("math") is math:
                 module.math = _math
+            if names.get("itertools") is itertools:
+                module.itertools = _itertools
+            if "get_sinusoid_encoding_table" in names:  # fills a table number by number, of which only the size matters
+                module.get_sinusoid_encoding_table = lambda n, d, torch=names["torch"]: torch.zeros(1, n, d)
