@@ -306,6 +306,31 @@ func blowUp(n int) string {
 	return strings.ReplaceAll(strings.ReplaceAll(b.String(), "ba\n", "b10\n"), "bb\n", "b11\n") + "block b12\n  use b9\n  use b10\n"
 }
 
+// A block means the keys of its own type: of another that stands there it says nothing.
+func TestBlockOfAnotherType(t *testing.T) {
+	const schema = `
+model toy
+config
+  part: auto toy_part
+class Toy as base
+  use toy_part.all with part
+model toy_part
+config
+  width = 3
+block all
+  w param [width]
+model toy_other
+config
+  width = 4
+`
+	x, err := expect(t, schema, `{"model_type": "toy", "part": {"model_type": "toy_part"}}`)
+	require.NoError(t, err)
+	require.Equal(t, map[string][]uint64{"w": {3}}, x.Tensors(hfconfig.Save))
+	_, err = expect(t, schema, `{"model_type": "toy", "part": {"model_type": "toy_other"}}`)
+	require.ErrorIs(t, err, hfconfig.ErrUnknownModel)
+	require.ErrorContains(t, err, "part of type toy_part is known, not of type toy_other")
+}
+
 func TestPlain(t *testing.T) {
 	x, err := expect(t, `model m
 block body
@@ -352,31 +377,6 @@ class C as base
 	}
 }
 
-// A block means the keys of its own type: of another that stands there it says nothing.
-func TestBlockOfAnotherType(t *testing.T) {
-	const schema = `
-model toy
-config
-  part: auto toy_part
-class Toy as base
-  use toy_part.all with part
-model toy_part
-config
-  width = 3
-block all
-  w param [width]
-model toy_other
-config
-  width = 4
-`
-	x, err := expect(t, schema, `{"model_type": "toy", "part": {"model_type": "toy_part"}}`)
-	require.NoError(t, err)
-	require.Equal(t, map[string][]uint64{"w": {3}}, x.Tensors(hfconfig.Save))
-	_, err = expect(t, schema, `{"model_type": "toy", "part": {"model_type": "toy_other"}}`)
-	require.ErrorIs(t, err, hfconfig.ErrUnknownModel)
-	require.ErrorContains(t, err, "part of type toy_part is known, not of type toy_other")
-}
-
 func TestKeysOfAnObject(t *testing.T) {
 	const schema = "model m\nconfig\n  o = null\n  s: m optional\nclass C as base\n  if keys(o) == %s and keys(s) == %s: ok param []\n"
 	for config, want := range map[string][2]string{
@@ -390,15 +390,6 @@ func TestKeysOfAnObject(t *testing.T) {
 	}
 	_, err := expect(t, fmt.Sprintf(schema, "[]", "[]"), `{"model_type": "m", "o": 1}`)
 	require.ErrorContains(t, err, "want one object")
-}
-
-func TestPartOfAnObject(t *testing.T) {
-	const schema = "model m\nconfig\n  bins = null\nclass C as base\n  for i < len(bins):\n    let name = bins[i][\"name\"]\n    {name} param [bins[i][\"n\"]]\n"
-	x, err := expect(t, schema, `{"model_type": "m", "bins": [{"name": "near", "n": 3}, {"name": "far", "n": 4}]}`)
-	require.NoError(t, err)
-	require.Equal(t, map[string][]uint64{"near": {3}, "far": {4}}, x.Tensors(hfconfig.Save))
-	_, err = expect(t, schema, `{"model_type": "m", "bins": [{"name": "near"}]}`)
-	require.ErrorContains(t, err, `an object has no "n"`)
 }
 
 func TestExpressions(t *testing.T) {

@@ -223,7 +223,7 @@ func (b *binder) use(s useStmt, at place, out *[]node) error {
 		if inner.model, err = e.reg.model(s.model); err != nil {
 			return err
 		}
-		if s.with != "" && e.auto && e.model != inner.model { // its keys are not those that the block means
+		if s.with != "" && e.auto && e.model != inner.model && e.model.name != e.usual { // its keys are not those that the block means
 			return &UnknownError{at.env.model.name, fmt.Sprintf("%s of type %s is known, not of type %s", s.with, inner.model.name, e.model.name)}
 		}
 	}

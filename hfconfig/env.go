@@ -30,6 +30,7 @@ type env struct {
 	object map[string]any
 	path   string // of the object in config.json, "" or "text_config."
 	auto   bool   // its type was chosen by the config
+	usual  string // of an auto sub-config the type that its parent names
 	memo   map[string]*memo
 	subs   map[string]*env
 	frame  *frame
@@ -337,7 +338,7 @@ func (e *env) sub(name string) (*env, error) {
 		return nil, err
 	}
 	s := newEnv(e.reg, m, object, e.frame)
-	s.path, s.auto = path, k.sub.auto
+	s.path, s.auto, s.usual = path, k.sub.auto, k.sub.modelType
 	e.subs[name] = s
 	return s, nil
 }

@@ -22,13 +22,6 @@ func (e index) eval(f *frame) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
-	if x.object != nil && i.kind == kindString {
-		v, ok := x.object[i.s]
-		if !ok {
-			return value{}, fmt.Errorf("an object has no %s", i)
-		}
-		return jsonValue(v), nil
-	}
 	if x.kind == kindString {
 		letters := []rune(x.s)
 		if err := f.spend(len(letters)); err != nil {
