@@ -99,6 +99,9 @@ func (e *env) compute(name string) (value, error) {
 			return v, nil
 		}
 		if e.auto {
+			if v, ok := e.object[name]; ok { // transformers keeps keys that the type does not declare
+				return jsonValue(v), nil
+			}
 			return value{}, &ConfigError{strings.TrimSuffix(e.path, "."), fmt.Sprintf("a config of type %s has no %s, which the model needs", e.model.name, name)}
 		}
 		return value{}, fmt.Errorf("the schema of %s uses key %s and does not describe it", e.model.name, name)
