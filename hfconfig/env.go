@@ -148,8 +148,8 @@ func (e *env) sameInAllLayers(k *key, v value) error {
 	if !ok || e.model.keys["per_layer_config"] != nil {
 		return nil
 	}
-	for _, x := range layers {
-		layer, _ := x.(map[string]any)
+	for _, n := range slices.Sorted(maps.Keys(layers)) {
+		layer, _ := layers[n].(map[string]any)
 		for _, spelling := range append([]string{k.name}, k.aliases...) {
 			if x, given := layer[spelling]; given && !equal(jsonValue(x), v) {
 				return &UnknownError{e.model.name, "its schema does not tell layers apart, and " + e.path + "per_layer_config gives some of them another " + spelling}
