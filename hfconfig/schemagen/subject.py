@@ -104,7 +104,7 @@ class Subject:
         self.fixed = _not_drawn(base or {}, self.base, set(self.default))
         if base:
             given = _flat_keys(base)
-            self.default |= {k.name: k.hint for k in self.sampler.keys if k.name in given or given & {p + "." for p in _parents(k.name)}}
+            self.default |= {k.name: k.hint for k in self.sampler.keys if {k.name, k.name + "."} & given or given & {p + "." for p in _parents(k.name)}}
         for k, v in (x for keys in others for x in _values(keys).items()):
             if k not in self.default and isinstance(v, int) and k not in aliases_of(self.config_class, self.base) and self._is_config(k.rpartition(".")[0]) and not _has(self.fixed, k):
                 self.sampler.add_undeclared(k, type(v).__name__)  # the config class takes it though it does not declare it
