@@ -28,7 +28,7 @@ func start(t *testing.T, before []string, args ...string) *exec.Cmd {
 	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() })
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
-		if lines.Text() == "ready" {
+		if strings.Contains(lines.Text(), "ready") { // two ranks may write into one line
 			go func() {
 				for lines.Scan() {
 				}
