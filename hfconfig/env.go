@@ -25,16 +25,17 @@ func (e *ConfigError) Error() string {
 // keys with aliases, defaults and derived values. Keys are computed when they
 // are asked for.
 type env struct {
-	reg    *Registry
-	model  *model
-	object map[string]any
-	path   string // of the object in config.json, "" or "text_config."
-	auto   bool   // its type was chosen by the config
-	usual  string // of an auto sub-config the type that its parent names
-	memo   map[string]*memo
-	subs   map[string]*env
-	frame  *frame
-	depth  int
+	reg     *Registry
+	model   *model
+	object  map[string]any
+	path    string // of the object in config.json, "" or "text_config."
+	auto    bool   // its type was chosen by the config
+	checked bool   // by check
+	usual   string // of an auto sub-config the type that its parent names
+	memo    map[string]*memo
+	subs    map[string]*env
+	frame   *frame
+	depth   int
 }
 
 type memo struct {
@@ -174,7 +175,8 @@ var oldLayerTypes = map[string]string{
 // layerTypes reports whether transformers renames old layer types under k, under
 // any of its spellings.
 func (k *key) layerTypes() bool {
-	return slices.ContainsFunc(append([]string{k.name}, k.aliases...), func(s string) bool { return s == "layer_types" || s == "mtp_layer_types" })
+	is := func(s string) bool { return s == "layer_types" || s == "mtp_layer_types" }
+	return is(k.name) || slices.ContainsFunc(k.aliases, is)
 }
 
 func renamedLayerTypes(v value) value {
@@ -280,6 +282,10 @@ func (e *env) numLabels() (value, error) {
 
 // check evaluates what the model wants of its config.
 func (e *env) check() error {
+	if e.checked {
+		return nil
+	}
+	e.checked = true // an error ends all
 	for _, q := range e.model.requires {
 		v, err := e.evaluate(q.cond)
 		switch {
