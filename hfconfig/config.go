@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 	"strconv"
 
 	"github.com/safeckpt/safeckpt/diag"
@@ -161,13 +159,8 @@ func jsonValue(v any) value {
 	}
 }
 
-// objectValue is an object with the names of its keys as a list.
 func objectValue(object map[string]any) value {
-	v := value{kind: kindOther, s: "an object", object: object}
-	for _, k := range slices.Sorted(maps.Keys(object)) {
-		v.list = append(v.list, stringValue(k))
-	}
-	return v
+	return value{kind: kindOther, s: "an object", object: object}
 }
 
 // isFloat reports whether a JSON number is a float to Python.

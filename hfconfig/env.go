@@ -107,7 +107,7 @@ func (e *env) compute(name string) (value, error) {
 		}
 		return value{}, fmt.Errorf("the schema of %s uses key %s and does not describe it", e.model.name, name)
 	}
-	if k.sub != nil { // only whether it is there can be asked
+	if k.sub != nil { // whether it is there can be asked, and what its keys are
 		sub, err := e.sub(name)
 		if err != nil || sub == nil {
 			return value{}, err

@@ -260,7 +260,7 @@ func (e call) eval(f *frame) (value, error) {
 		}
 	}
 	for _, a := range args {
-		if err := f.spend(len(a.list) + len(a.s)); err != nil {
+		if err := f.spend(len(a.list) + len(a.s) + len(a.object)); err != nil {
 			return value{}, err
 		}
 	}

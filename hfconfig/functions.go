@@ -3,8 +3,10 @@ package hfconfig
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -65,7 +67,11 @@ var functions = map[string]func([]value) (value, error){
 		if len(a) != 1 || a[0].kind != kindNull && a[0].s != "an object" {
 			return value{}, errors.New("want one object")
 		}
-		return value{kind: kindList, list: a[0].list}, nil
+		out := value{kind: kindList}
+		for _, k := range slices.Sorted(maps.Keys(a[0].object)) {
+			out.list = append(out.list, stringValue(k))
+		}
+		return out, nil
 	},
 	"get":  get,
 	"sum":  reduce("+", 0),

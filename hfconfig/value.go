@@ -15,7 +15,7 @@ type value struct {
 	i      int64 // kindInt; 0 or 1 for kindBool
 	f      float64
 	s      string         // kindString; for kindOther what it is
-	list   []value        // kindList; for an object the names of its keys
+	list   []value        // kindList
 	object map[string]any // of an object in config.json
 }
 
