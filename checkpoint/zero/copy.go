@@ -3,6 +3,7 @@ package zero
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/internal/directio"
 	"github.com/safeckpt/safeckpt/internal/modeldir"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
@@ -138,7 +140,8 @@ func (f sources) openFor(s *Shards, t *tensor) error {
 	return nil
 }
 
-// openSource opens a file and makes sure that it is the one that was looked at.
+// openSource opens a file, of which large parts will be read once, and makes sure
+// that it is the one that was looked at.
 func (s *Shards) openSource(i int) (sourceFile, error) {
 	src := s.files[i]
 	f, err := s.fsys.Open(src.name)
@@ -153,6 +156,11 @@ func (s *Shards) openSource(i int) (sourceFile, error) {
 	if err != nil {
 		_ = f.Close()
 		return nil, err
+	}
+	if f, ok := f.(*os.File); ok {
+		if once := directio.NewReader(f); once != nil {
+			return once, nil
+		}
 	}
 	return r, nil
 }

@@ -3,11 +3,9 @@ package atomicfile
 import (
 	"io"
 	"os"
-)
 
-// cachedBlock is how much CopyAt reads at once to write it through the page cache:
-// what a processor's own cache holds.
-const cachedBlock = 1 << 20
+	"github.com/safeckpt/safeckpt/internal/directio"
+)
 
 // CopyAt writes n bytes of src from srcOff on at off. Where src is a file and the
 // file system a remote one, that copies by itself if it can. It returns how many
@@ -20,15 +18,11 @@ func (a *File) CopyAt(src io.ReaderAt, srcOff, n, off int64) (done int64, err er
 				return err
 			}
 		}
-		buf := directBuffers.Get().(*[]byte)
-		defer directBuffers.Put(buf)
-		limit := cachedBlock
-		if a.direct != nil {
-			limit = len(*buf)
-		}
+		b := directio.Get()
+		defer directio.Put(b)
 		for done < n {
-			skip := int((off + done) % page) // whole pages of the file become whole pages of memory
-			block := (*buf)[skip:limit]
+			skip := int((off + done) % directio.Page) // whole pages of the file become whole pages of memory
+			block := b.Mem[skip:directio.Unit]
 			block = block[:min(n-done, int64(len(block)))]
 			k, err := src.ReadAt(block, srcOff+done)
 			if k < len(block) && (err == nil || err == io.EOF) {

@@ -2,28 +2,13 @@ package atomicfile
 
 import (
 	"fmt"
-	"sync"
-	"unsafe"
+
+	"github.com/safeckpt/safeckpt/internal/directio"
 )
 
 // Files of less than reserveSize are written through the page cache: they fit it,
-// and what is written is often read next. Larger ones would crowd out what others
-// keep there, and the kernel spends more time on its pages than on the copying:
-// for 1 GiB on ext4 it takes a quarter to a half of the processor time without.
+// and what is written is often read next.
 const reserveSize = 256 << 20
-
-const (
-	page      = 4096      // what direct writes are in multiples of; no device has larger sectors
-	directMin = 128 << 10 // less goes through the page cache
-)
-
-// directBuffers are blocks that lie on a page.
-var directBuffers = sync.Pool{New: func() any {
-	const size = 2 << 20
-	b := make([]byte, size+page)
-	b = b[-uintptr(unsafe.Pointer(&b[0]))%page:][:size]
-	return &b
-}}
 
 // Reserve says that the file will have size bytes, all of them written by WriteAt,
 // CopyAt or what was appended before. Where it can, it takes the room on the disk
@@ -38,7 +23,7 @@ func (a *File) Reserve(size int64) error {
 
 func (a *File) reserve(size int64) error {
 	return a.step("reserve", a.temp, func() (err error) {
-		if a.direct, err = reserve(a.f, a.temp, size); err != nil {
+		if a.direct, err = reserve(a.f, size); err != nil {
 			return fmt.Errorf("no room for %d bytes: %w", size, err)
 		}
 		return nil
@@ -48,9 +33,9 @@ func (a *File) reserve(size int64) error {
 // writeDirect writes whole pages of the file past the page cache, and the bytes
 // before and after them through it. The kernel keeps both coherent.
 func (a *File) writeDirect(p []byte, off int64) (done int, err error) {
-	head := min(int(-off&(page-1)), len(p))
-	whole := (len(p) - head) &^ (page - 1)
-	if whole < directMin {
+	head := min(int(-off&(directio.Page-1)), len(p))
+	whole := (len(p) - head) &^ (directio.Page - 1)
+	if whole < directio.Min {
 		return a.writeCached(p, off)
 	}
 	if head > 0 {
@@ -59,10 +44,10 @@ func (a *File) writeDirect(p []byte, off int64) (done int, err error) {
 		}
 	}
 	var buf []byte // where p does not lie on a page
-	if uintptr(unsafe.Pointer(&p[head]))%page != 0 {
-		pooled := directBuffers.Get().(*[]byte)
-		defer directBuffers.Put(pooled)
-		buf = *pooled
+	if !directio.OnPage(p[head:]) {
+		b := directio.Get()
+		defer directio.Put(b)
+		buf = b.Mem[:directio.Unit]
 	}
 	for done < head+whole {
 		block := p[done : head+whole]

@@ -5,17 +5,17 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/safeckpt/safeckpt/internal/directio"
 )
 
-// reserve allocates size bytes for f, which is the file name, and opens it for
-// writes past the page cache. On file systems that cannot, or live in memory, it
-// returns nil and leaves f as it is.
-func reserve(f *os.File, name string, size int64) (*os.File, error) {
-	switch fileSystem(f) {
-	case 0, unix.TMPFS_MAGIC, unix.RAMFS_MAGIC, nfs, cifs, smb2, ceph, fuse:
+// reserve allocates size bytes for f and opens it for writes past the page cache.
+// Where that cannot be it returns nil and leaves f as it is.
+func reserve(f *os.File, size int64) (*os.File, error) {
+	if directio.PlaceOf(f) != directio.Disk {
 		return nil, nil
 	}
-	direct, err := os.OpenFile(name, os.O_WRONLY|unix.O_DIRECT, 0)
+	direct, err := directio.Reopen(f, os.O_WRONLY)
 	if err != nil {
 		return nil, nil
 	}

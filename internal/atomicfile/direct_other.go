@@ -4,4 +4,4 @@ package atomicfile
 
 import "os"
 
-func reserve(*os.File, string, int64) (*os.File, error) { return nil, nil }
+func reserve(*os.File, int64) (*os.File, error) { return nil, nil }

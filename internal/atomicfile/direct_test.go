@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/safeckpt/safeckpt/internal/directio"
 )
 
 // reserved starts a file of that size, past the page cache if that can be.
@@ -42,7 +44,7 @@ func TestDirect(t *testing.T) {
 		for at := int64(0); at < size; {
 			n := min(size-at, r.Int64N(6<<20))
 			if r.IntN(3) == 0 {
-				n = min(n, r.Int64N(2*page))
+				n = min(n, r.Int64N(2*directio.Page))
 			}
 			if r.IntN(2) == 0 {
 				k, err := f.WriteAt(want[at:at+n], at)

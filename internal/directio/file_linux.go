@@ -1,0 +1,61 @@
+package directio
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// PlaceOf returns where the data of an open file lies.
+func PlaceOf(f *os.File) Place {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return Unknown
+	}
+	var st unix.Statfs_t
+	var statErr error
+	err = conn.Control(func(fd uintptr) { statErr = unix.Fstatfs(int(fd), &st) })
+	if err != nil || statErr != nil {
+		return Unknown
+	}
+	switch uint32(st.Type) {
+	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
+		return Memory
+	case unix.NFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, cifs, unix.CEPH_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC:
+		return Remote
+	}
+	return Disk
+}
+
+const cifs = 0xff534d42 // linux/magic.h: CIFS_SUPER_MAGIC
+
+// Reopen opens the file that f is once more, with the flags of os.OpenFile, for
+// reads or writes past the page cache.
+func Reopen(f *os.File, flag int) (*os.File, error) {
+	// The name may lead elsewhere by now.
+	name := "/proc/self/fd/" + strconv.FormatUint(uint64(f.Fd()), 10)
+	direct, err := os.OpenFile(name, flag|unix.O_DIRECT, 0)
+	runtime.KeepAlive(f)
+	return direct, err
+}
+
+// cached reports whether the page cache has most of these bytes of f, or some that
+// the disk does not have yet. If the kernel does not tell (before 6.5, and of others'
+// files), they count as cached.
+func cached(f *os.File, off, n int64) bool {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var stat unix.Cachestat_t
+	var statErr error
+	err = conn.Control(func(fd uintptr) {
+		statErr = unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &stat, 0)
+	})
+	if err != nil || statErr != nil {
+		return true
+	}
+	return stat.Dirty > 0 || stat.Writeback > 0 || 2*stat.Cache*uint64(os.Getpagesize()) >= uint64(n)
+}
