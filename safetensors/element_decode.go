@@ -38,9 +38,8 @@ func (d DType) floatBits() int {
 func decodeFloat32(dst []float32, d DType, src []byte) {
 	switch d {
 	case F32, C64:
-		for i := range dst {
-			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
-		}
+		raw := rawBytes(dst)
+		swapElements(raw[:copy(raw, src)], d)
 	case BF16:
 		decodeBF16(dst, src)
 	case F16:

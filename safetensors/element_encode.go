@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/x448/float16"
 )
@@ -30,24 +31,23 @@ func EncodeFloat32(dst []byte, d DType, src []float32) ([]byte, error) {
 		if d == C64 && len(src)%2 != 0 {
 			return dst, fmt.Errorf("safetensors: %d numbers are no whole C64 elements", len(src))
 		}
-		for _, f := range src {
-			dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(f))
-		}
+		dst, out := grow(dst, 4*len(src))
+		copy(out, rawBytes(src))
+		swapElements(out, d)
 		return dst, nil
 	case F64:
-		for _, f := range src {
-			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(float64(f)))
+		dst, out := grow(dst, 8*len(src))
+		for i, f := range src {
+			binary.LittleEndian.PutUint64(out[8*i:], math.Float64bits(float64(f)))
 		}
 		return dst, nil
 	case F16:
-		for _, f := range src {
-			dst = binary.LittleEndian.AppendUint16(dst, float16.Fromfloat32(f).Bits())
-		}
+		dst, out := grow(dst, 2*len(src))
+		encodeF16(out, src)
 		return dst, nil
 	case BF16:
-		for _, f := range src {
-			dst = binary.LittleEndian.AppendUint16(dst, uint16(BFloat16FromFloat32(f)))
-		}
+		dst, out := grow(dst, 2*len(src))
+		encodeBF16(out, src)
 		return dst, nil
 	case F8_E8M0:
 		for _, f := range src {
@@ -70,6 +70,34 @@ func EncodeFloat32(dst []byte, d DType, src []float32) ([]byte, error) {
 		return f4e2m1.appendAll(dst, src)
 	}
 	return dst, fmt.Errorf("%w: floats cannot be written as %s", ErrDType, d)
+}
+
+// grow appends n bytes to dst and returns the whole and these, which are not set.
+func grow(dst []byte, n int) (whole, added []byte) {
+	whole = slices.Grow(dst, n)[:len(dst)+n]
+	return whole, whole[len(dst):]
+}
+
+func encodeF16(dst []byte, src []float32) {
+	n := narrowF16(dst, src)
+	roundF16(dst[2*n:], src[n:])
+}
+
+func roundF16(dst []byte, src []float32) {
+	for i, f := range src {
+		binary.LittleEndian.PutUint16(dst[2*i:], float16.Fromfloat32(f).Bits())
+	}
+}
+
+func encodeBF16(dst []byte, src []float32) {
+	n := narrowBF16(dst, src)
+	roundBF16(dst[2*n:], src[n:])
+}
+
+func roundBF16(dst []byte, src []float32) {
+	for i, f := range src {
+		binary.LittleEndian.PutUint16(dst[2*i:], uint16(BFloat16FromFloat32(f)))
+	}
 }
 
 // appendAll packs elements from the low bits of a byte up.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"testing"
@@ -201,6 +202,53 @@ func TestWidenAlike(t *testing.T) {
 				copy(tail, src[2*0x3c00:])
 				tt.decoder(memory, tail)
 				require.Equal(t, want[0x3c00:0x3c00+k], memory, k)
+			}
+		})
+	}
+}
+
+// TestNarrowAlike holds the processor's own rounding against ours, bit by bit: at
+// every value of the type, around it and halfway to the next, and at random.
+func TestNarrowAlike(t *testing.T) {
+	for _, tt := range []struct {
+		name                     string
+		shift                    int // of the lowest bit that stays
+		ours, processor, encoder func(dst []byte, src []float32)
+	}{
+		{"F16", 13, roundF16, func(dst []byte, src []float32) { narrowF16(dst, src) }, encodeF16},
+		{"BF16", 16, roundBF16, func(dst []byte, src []float32) { narrowBF16(dst, src) }, encodeBF16},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var src []float32
+			for high := range uint32(1 << (32 - tt.shift)) {
+				for _, low := range []uint32{0, 1, 1<<(tt.shift-1) - 1, 1 << (tt.shift - 1), 1<<(tt.shift-1) + 1, 1<<tt.shift - 1} {
+					src = append(src, math.Float32frombits(high<<tt.shift|low))
+				}
+			}
+			r := rand.New(rand.NewPCG(1, 2))
+			for range 1 << 20 {
+				src = append(src, math.Float32frombits(r.Uint32()))
+			}
+			src = append(src[:len(src)&^7], 1, 2, 3)
+			n := len(src)
+			want, got := make([]byte, 2*n), make([]byte, 2*n)
+			tt.ours(want, src)
+			tt.processor(got, src)
+			if bytes.Count(got, []byte{0}) == len(got) {
+				t.Skip("this processor does not round to them")
+			}
+			require.Equal(t, make([]byte, 6), got[2*n-6:], "what is left over is not touched")
+			tt.encoder(got, src)
+			if !bytes.Equal(want, got) {
+				for i, f := range src {
+					w, g := binary.LittleEndian.Uint16(want[2*i:]), binary.LittleEndian.Uint16(got[2*i:])
+					require.Equal(t, w, g, "%g (%#08x)", f, math.Float32bits(f))
+				}
+			}
+			for _, k := range []int{0, 1, 7, 8, 9, 17} {
+				memory := make([]byte, 2*k)
+				tt.encoder(memory, src[1000:1000+k])
+				require.Equal(t, want[2000:2000+2*k], memory, k)
 			}
 		})
 	}

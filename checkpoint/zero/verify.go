@@ -241,25 +241,32 @@ func compare(ctx context.Context, files sources, t *tensor, w *workingCopy) (int
 		if err != nil {
 			return -1, err
 		}
-		if i := firstDifference(got, want, w.dtype); i >= 0 {
-			return at + i, nil
+		if i, err := firstDifference(got, want, w.dtype); i >= 0 || err != nil {
+			return at + i, err
 		}
 		at += n
 	}
 	return -1, nil
 }
 
-// firstDifference returns the first element that differs, or -1. NaNs are equal:
-// processors differ in their bits.
-func firstDifference(got, want []byte, d safetensors.DType) int64 {
+// firstDifference returns the first element of a float dtype that differs, or -1.
+// NaNs are equal: processors differ in their bits.
+func firstDifference(got, want []byte, d safetensors.DType) (int64, error) {
 	if bytes.Equal(got, want) {
-		return -1
+		return -1, nil
 	}
-	a, b := decode(nil, d.String(), got), decode(nil, d.String(), want)
+	a, err := safetensors.DecodeFloat32(nil, d, got)
+	if err != nil {
+		return -1, err
+	}
+	b, err := safetensors.DecodeFloat32(nil, d, want)
+	if err != nil {
+		return -1, err
+	}
 	for i, x := range a {
 		if y := b[i]; x != y && (x == x || y == y) {
-			return int64(i)
+			return int64(i), nil
 		}
 	}
-	return -1
+	return -1, nil
 }
