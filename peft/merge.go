@@ -136,7 +136,7 @@ func openMerge(ctx context.Context, base, adapter source, o *MergeOptions) (*mer
 		return in, err
 	}
 	in.adapter = f
-	if in.model, err = safetensors.OpenModel(base.fsys, nil); errors.Is(err, safetensors.ErrNoModel) {
+	if in.model, err = safetensors.OpenModel(base.fsys, &safetensors.OpenOptions{ReadOnce: true}); errors.Is(err, safetensors.ErrNoModel) {
 		return in, refused(noBase(base.fsys))
 	} else if err != nil {
 		return in, fmt.Errorf("peft: base: %w", err)

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/safeckpt/safeckpt/diag"
+	"github.com/safeckpt/safeckpt/internal/directio"
 	"github.com/safeckpt/safeckpt/internal/mmapfile"
 	"github.com/safeckpt/safeckpt/internal/regular"
 )
@@ -87,6 +88,13 @@ func NewFile(r io.ReaderAt, size int64, opts *OpenOptions) (*File, error) {
 
 // openFile takes over f.
 func openFile(f fs.File, name string, opts *OpenOptions) (*File, error) {
+	var onDisk *os.File
+	if o, ok := f.(*os.File); ok && !opts.orDefault().NoMap {
+		onDisk = o
+	}
+	if opts.orDefault().ReadOnce {
+		f = directio.ReadOnce(f)
+	}
 	file, err := func() (*File, error) {
 		info, err := f.Stat()
 		if err != nil {
@@ -101,10 +109,7 @@ func openFile(f fs.File, name string, opts *OpenOptions) (*File, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	file.closer = f
-	if f, ok := f.(*os.File); ok && !opts.orDefault().NoMap {
-		file.file = f
-	}
+	file.closer, file.file = f, onDisk
 	return file, nil
 }
 

@@ -67,6 +67,9 @@ func TestSources(t *testing.T) {
 		{"path, not mapped", func() (*safetensors.File, error) {
 			return safetensors.Open(name, &safetensors.OpenOptions{NoMap: true})
 		}, false},
+		{"path, read once", func() (*safetensors.File, error) {
+			return safetensors.Open(name, &safetensors.OpenOptions{ReadOnce: true})
+		}, true},
 		{"os.DirFS", func() (*safetensors.File, error) {
 			return safetensors.OpenFS(os.DirFS(filepath.Dir(name)), "model.safetensors", nil)
 		}, true},

@@ -13,6 +13,11 @@ type OpenOptions struct {
 	// NoMap never maps a file: Tensor.Bytes and View give ErrNotMapped, reads work.
 	// Mapped reads over network filesystems can be 30 to 50 times slower.
 	NoMap bool
+	// ReadOnce is for large files that are copied or converted as a whole: what
+	// the page cache lacks of one on a Linux disk is read past it in large reads,
+	// which takes less processor time and leaves there what others use. Mapped
+	// reads go through it as ever.
+	ReadOnce bool
 
 	// Stem is the name that the files of a model begin with; OpenModel only. ""
 	// means that of full models, "model", and then whatever single model the

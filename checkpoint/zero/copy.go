@@ -3,7 +3,6 @@ package zero
 import (
 	"context"
 	"fmt"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -148,6 +147,7 @@ func (s *Shards) openSource(i int) (sourceFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	f = directio.ReadOnce(f)
 	info, err := f.Stat()
 	r, ok := f.(sourceFile)
 	if err == nil && (!ok || info.Size() != src.info.Size() || !info.ModTime().Equal(src.info.ModTime())) {
@@ -156,11 +156,6 @@ func (s *Shards) openSource(i int) (sourceFile, error) {
 	if err != nil {
 		_ = f.Close()
 		return nil, err
-	}
-	if f, ok := f.(*os.File); ok {
-		if once := directio.NewReader(f); once != nil {
-			return once, nil
-		}
 	}
 	return r, nil
 }

@@ -2,6 +2,7 @@ package directio
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 )
 
@@ -23,17 +24,18 @@ type Reader struct {
 	direct *os.File
 }
 
-// NewReader returns a reader of f, or nil where f can only be read through the page
-// cache. It closes f when it is closed.
-func NewReader(f *os.File) *Reader {
-	if PlaceOf(f) != Disk {
-		return nil
+// ReadOnce returns a *Reader of f, or f where that can only be read through the page
+// cache. Closing it closes f.
+func ReadOnce(f fs.File) fs.File {
+	file, ok := f.(*os.File)
+	if !ok || PlaceOf(file) != Disk {
+		return f
 	}
-	direct, err := Reopen(f, os.O_RDONLY)
+	direct, err := Reopen(file, os.O_RDONLY)
 	if err != nil {
-		return nil
+		return f
 	}
-	return &Reader{f, direct}
+	return &Reader{file, direct}
 }
 
 // ReadAt reads as that of an *os.File does. It is safe for concurrent use.
