@@ -7,8 +7,8 @@
 # OUTDIR is where outputs go (and are removed between runs); its file system is what
 # is measured. ZERO_TO_FP32 names a Python that has deepspeed; without it the peer
 # is left out, with it it runs in every other round. Each line: what, checkpoint,
-# wall and CPU seconds, peak resident kB. Ours syncs what it writes; cp is followed by
-# a sync of the file.
+# wall and CPU seconds, peak resident kB. Ours syncs what it writes; the others are
+# followed by a sync of the file.
 set -eu
 out=$(realpath "$1") rounds=$2
 shift 2
@@ -41,7 +41,7 @@ while [ $round -lt "$rounds" ]; do
 		measure "ours f32 $name" "$tool" merge-zero "$dir" "$out/merged"
 		rm -rf "$out/merged"
 		if [ -n "${ZERO_TO_FP32:-}" ] && [ $((round % 2)) = 1 ]; then
-			measure "zero_to_fp32 $name" "$ZERO_TO_FP32" -m deepspeed.utils.zero_to_fp32 --safe_serialization --max_shard_size 100GB "$dir" "$out/peer"
+			measure "zero_to_fp32 $name" sh -c "'$ZERO_TO_FP32' -m deepspeed.utils.zero_to_fp32 --safe_serialization --max_shard_size 100GB '$dir' '$out/peer' && sync '$out/peer/model.safetensors'"
 			rm -rf "$out/peer"
 		fi
 	done

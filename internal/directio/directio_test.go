@@ -27,10 +27,14 @@ func written(t *testing.T, size int) (*os.File, []byte) {
 	return f, want
 }
 
-// reader returns a reader of f, if that can be.
+// reader returns a reader of f that has read past the page cache, if that can be.
 func reader(t *testing.T, f *os.File) *Reader {
 	r, ok := ReadOnce(f).(*Reader)
-	if !ok {
+	if ok {
+		_, err := r.readDirect(make([]byte, Page), 0)
+		require.NoError(t, err)
+	}
+	if !ok || r.direct == nil {
 		_ = f.Close()
 		t.Skip("no reads past the page cache here: NOT tested")
 	}

@@ -4,38 +4,24 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-)
-
-// Place is where the data of a file lies.
-type Place int
-
-// Places; direct reads and writes are for disks.
-const (
-	Unknown Place = iota
-	Memory
-	Remote // on a server, which can copy files by itself
-	Disk
+	"sync"
 )
 
 // A Reader reads a large file once. What the page cache has comes from there; the
 // rest is read past it, and leaves in it what others use.
 type Reader struct {
 	*os.File
-	direct *os.File
+	opening sync.Once
+	direct  *os.File // nil if that cannot be
 }
 
-// ReadOnce returns a *Reader of f, or f where that can only be read through the page
-// cache. Closing it closes f.
+// ReadOnce returns a *Reader of f if that is on a disk, and else f. Closing it closes
+// f.
 func ReadOnce(f fs.File) fs.File {
-	file, ok := f.(*os.File)
-	if !ok || PlaceOf(file) != Disk {
-		return f
+	if file, ok := f.(*os.File); ok && PlaceOf(file) == Disk {
+		return &Reader{File: file}
 	}
-	direct, err := Reopen(file, os.O_RDONLY)
-	if err != nil {
-		return f
-	}
-	return &Reader{file, direct}
+	return f
 }
 
 // ReadAt reads as that of an *os.File does. It is safe for concurrent use.
@@ -53,21 +39,32 @@ func (r *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// readDirect reads the pages in which p lies, which is no longer than Unit.
-func (r *Reader) readDirect(p []byte, off int64) (int, error) {
-	b := Get()
-	defer Put(b)
-	skip := int(off % Page)
-	end := (skip + len(p) + Page - 1) &^ (Page - 1)
-	n, _ := r.direct.ReadAt(b.Mem[:end], off-int64(skip))
-	n = copy(p, b.Mem[min(skip, n):n])
-	if n == len(p) {
-		return n, nil
+// readDirect reads the pages in which p lies, which is no longer than Unit. What
+// cannot be read so, as behind the end of the file, is read through the page cache.
+func (r *Reader) readDirect(p []byte, off int64) (n int, err error) {
+	// Not before it is needed: of a file that is cached it never is.
+	r.opening.Do(func() { r.direct, _ = Reopen(r.File, os.O_RDONLY) })
+	if r.direct != nil {
+		b := Get()
+		defer Put(b)
+		skip := int(off % Page)
+		end := (skip + len(p) + Page - 1) &^ (Page - 1)
+		k, _ := r.direct.ReadAt(b.Mem[:end], off-int64(skip))
+		n = copy(p, b.Mem[min(skip, k):k])
 	}
-	// The file ends, or it cannot be read so after all.
-	k, err := r.File.ReadAt(p[n:], off+int64(n))
-	return n + k, err
+	if n < len(p) {
+		var k int
+		k, err = r.File.ReadAt(p[n:], off+int64(n))
+		n += k
+	}
+	return n, err
 }
 
 // Close closes the file.
-func (r *Reader) Close() error { return errors.Join(r.direct.Close(), r.File.Close()) }
+func (r *Reader) Close() error {
+	r.opening.Do(func() {})
+	if r.direct == nil {
+		return r.File.Close()
+	}
+	return errors.Join(r.direct.Close(), r.File.Close())
+}
