@@ -87,8 +87,11 @@ func (r *chunkReader) Read(p []byte) (n int, err error) {
 		}
 		k, err := io.ReadFull(r.src, p[n:min(int64(len(p)), int64(n)+r.left)])
 		n, r.left = n+k, r.left-int64(k)
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
 		if err != nil {
-			return n, io.ErrUnexpectedEOF
+			return n, err
 		}
 	}
 	return n, nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/safeckpt/safeckpt/diag"
 	"github.com/safeckpt/safeckpt/safetensors"
 )
 
@@ -37,7 +38,7 @@ func (c *converter) run(j job) (int64, error) {
 		n := min(j.piece.n-done, blockElements*size)
 		c.in = slices.Grow(c.in[:0], int(n))[:n]
 		if err := readFull(c.files[j.piece.file], c.in, j.piece.off+done); err != nil {
-			return written, err
+			return written, fmt.Errorf("tensor %s: %w", diag.Name(j.t.name), err)
 		}
 		k, err := c.write(j, j.at+done/size)
 		written += int64(k)
@@ -114,7 +115,7 @@ func (c *converter) gather(j job) (written int64, err error) {
 		n := min(j.t.numel-at, blockElements)
 		c.in = slices.Grow(c.in[:0], int(n*size))[:n*size]
 		if _, err := io.ReadFull(src, c.in); err != nil {
-			return written, err
+			return written, fmt.Errorf("tensor %s: %w", diag.Name(j.t.name), err)
 		}
 		k, err := c.write(j, at)
 		written += int64(k)

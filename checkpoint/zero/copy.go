@@ -2,7 +2,10 @@ package zero
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -97,7 +100,7 @@ func (m *merge) copyAll(ctx context.Context, w writer, order []safetensors.Tenso
 				}
 				n, err := c.run(j)
 				if err != nil {
-					return fmt.Errorf("zero: tensor %s: %w", diag.Name(j.t.name), err)
+					return m.s.copyError(j.t, err)
 				}
 				done.Add(n)
 				read.Add(j.piece.n)
@@ -150,12 +153,41 @@ func (s *Shards) openSource(i int) (sourceFile, error) {
 	f = directio.ReadOnce(f)
 	info, err := f.Stat()
 	r, ok := f.(sourceFile)
-	if err == nil && (!ok || info.Size() != src.info.Size() || !info.ModTime().Equal(src.info.ModTime())) {
-		err = fmt.Errorf("zero: %s was changed while it was read", src.name)
+	if err == nil {
+		err = src.changed(info)
+	}
+	if err == nil && !ok {
+		err = fmt.Errorf("zero: %s cannot be read at an offset", src.name)
 	}
 	if err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// changed returns an error unless info is what the file was when it was looked at.
+func (src *source) changed(info fs.FileInfo) error {
+	if info.Size() == src.info.Size() && info.ModTime().Equal(src.info.ModTime()) {
+		return nil
+	}
+	return fmt.Errorf("zero: %s was changed while it was read (it had %s, now %d): merge again when nothing writes to the checkpoint",
+		diag.Name(src.name), diag.Count(src.info.Size(), "byte"), info.Size())
+}
+
+// copyError says what a tensor could not be copied for. If one of its files ended
+// early, that is the reason.
+func (s *Shards) copyError(t *tensor, err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		for i := range t.sources() {
+			info, statErr := fs.Stat(s.fsys, s.files[i].name)
+			if statErr != nil {
+				return fmt.Errorf("zero: tensor %s: %w", diag.Name(t.name), statErr)
+			}
+			if changed := s.files[i].changed(info); changed != nil {
+				return changed
+			}
+		}
+	}
+	return fmt.Errorf("zero: %w", err)
 }

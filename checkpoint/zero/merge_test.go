@@ -120,6 +120,29 @@ func TestMergeDirectory(t *testing.T) {
 	require.Equal(t, []string{"config.json", "generation_config.json", "model.safetensors"}, ls(t, out))
 }
 
+// A file that is cut while it is copied is named, and nothing is left behind.
+func TestMergeCutUnderneath(t *testing.T) {
+	for _, dtype := range []safetensors.DType{safetensors.F32, safetensors.BF16} {
+		t.Run(dtype.String(), func(t *testing.T) {
+			src, out := t.TempDir(), t.TempDir()
+			require.NoError(t, os.CopyFS(src, os.DirFS("testdata/hf-z2-bf16-w2")))
+			s, err := zero.Open(t.Context(), src, nil)
+			require.NoError(t, err)
+			rank := "checkpoint-6/global_step6/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"
+			steps := 0
+			cut := func(string, string) error {
+				if steps++; steps == 4 { // after mkdir, create and the header
+					return os.Truncate(filepath.Join(src, rank), 100)
+				}
+				return nil
+			}
+			_, err = s.Merge(t.Context(), filepath.Join(out, "merged.safetensors"), &zero.MergeOptions{DType: dtype, Step: cut, Workers: 1})
+			require.ErrorContains(t, err, rank+" was changed while it was read (it had ")
+			require.Empty(t, ls(t, out))
+		})
+	}
+}
+
 func ls(t testing.TB, dir string) (names []string) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
