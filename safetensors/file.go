@@ -238,7 +238,12 @@ func (f *File) bytes() ([]byte, error) {
 	return f.mapping.Bytes(), nil
 }
 
-// ReadAt reads from the file, whether it is mapped or not. Unlike its source it
+// endsAt is the error of a file that was cut while it was open: at n or before.
+func (f *File) endsAt(n int64) error {
+	return fmt.Errorf("safetensors: %s has no byte %d any more, had %d bytes when it was opened; something cut it: %w", diag.Name(f.name), n, f.size, io.ErrUnexpectedEOF)
+}
+
+// readAt reads from the file, whether it is mapped or not. Unlike its source it
 // never takes an early end for the end of the file.
 func (f *File) readAt(p []byte, off int64) (int, error) {
 	release, err := f.acquire()
@@ -251,7 +256,7 @@ func (f *File) readAt(p []byte, off int64) (int, error) {
 	case n == len(p):
 		return n, nil
 	case errors.Is(err, io.EOF) && off+int64(n) < f.size:
-		err = fmt.Errorf("safetensors: %s ends at byte %d, had %d when it was opened: %w", diag.Name(f.name), off+int64(n), f.size, io.ErrUnexpectedEOF)
+		err = f.endsAt(off + int64(n))
 	case err == nil: // against the rules of io.ReaderAt; callers would try for ever
 		err = io.ErrNoProgress
 	}

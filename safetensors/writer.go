@@ -244,7 +244,11 @@ func (t *TensorWriter) CopyTensor(src Tensor, off, n int64) (int64, error) {
 		return 0, err
 	}
 	defer release()
-	return t.CopyAt(src.f.src, src.offset()+off, n, off)
+	done, err := t.CopyAt(src.f.src, src.offset()+off, n, off)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w (tensor %s)", src.f.endsAt(src.offset()+off+done), diag.Name(t.name))
+	}
+	return done, err
 }
 
 // wrote adds [begin, end) to the spans.

@@ -61,3 +61,24 @@ func TestTensorWriterCopyAt(t *testing.T) {
 		})
 	}
 }
+
+// A file that was cut since it was opened is named, with the byte where it ends.
+func TestCopyTensorCutUnderneath(t *testing.T) {
+	source := writeTemp(t, raw(twoTensors, count(12)))
+	src, err := safetensors.Open(source, nil)
+	require.NoError(t, err)
+	defer src.Close()
+	tensor, err := src.Tensor("b")
+	require.NoError(t, err)
+	w, err := safetensors.NewWriter(filepath.Join(t.TempDir(), "out.safetensors"), []safetensors.TensorInfo{tensor.Info()}, nil, nil)
+	require.NoError(t, err)
+	defer w.Abort()
+	b, err := w.Tensor("b")
+	require.NoError(t, err)
+	require.NoError(t, os.Truncate(source, src.Size()-1))
+	n, err := b.CopyTensor(tensor, 0, 4)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.Equal(t, int64(3), n)
+	require.ErrorContains(t, err, "model.safetensors has no byte ")
+	require.ErrorContains(t, err, "(tensor b)")
+}
