@@ -12,21 +12,21 @@ import (
 func PlaceOf(f *os.File) Place {
 	conn, err := f.SyscallConn()
 	if err != nil {
-		return Unknown
+		return Other
 	}
 	var st unix.Statfs_t
 	var statErr error
 	err = conn.Control(func(fd uintptr) { statErr = unix.Fstatfs(int(fd), &st) })
 	if err != nil || statErr != nil {
-		return Unknown
+		return Other
 	}
 	switch uint32(st.Type) {
-	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
-		return Memory
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.OVERLAYFS_SUPER_MAGIC:
+		return Disk
 	case unix.NFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, cifs, unix.CEPH_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC:
 		return Remote
 	}
-	return Disk
+	return Other
 }
 
 const cifs = 0xff534d42 // linux/magic.h: CIFS_SUPER_MAGIC

@@ -10,7 +10,7 @@ import (
 func newBlock() *Block { return onHeap() }
 
 // PlaceOf returns where the data of an open file lies: not known here.
-func PlaceOf(*os.File) Place { return Unknown }
+func PlaceOf(*os.File) Place { return Other }
 
 // Reopen opens the file once more for reads or writes past the page cache: not
 // possible here.

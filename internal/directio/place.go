@@ -3,10 +3,10 @@ package directio
 // Place is where the data of a file lies.
 type Place int
 
-// Places; direct reads and writes are for disks.
+// Direct reads and writes are for disks. Others have caches of their own (ZFS), want
+// far more at once (Lustre), or are memory.
 const (
-	Unknown Place = iota
-	Memory
-	Remote // on a server, which can copy files by itself
+	Other  Place = iota
+	Remote       // on a server, which can copy files by itself
 	Disk
 )
