@@ -88,11 +88,12 @@ func NewFile(r io.ReaderAt, size int64, opts *OpenOptions) (*File, error) {
 
 // openFile takes over f.
 func openFile(f fs.File, name string, opts *OpenOptions) (*File, error) {
-	var onDisk *os.File
-	if o, ok := f.(*os.File); ok && !opts.orDefault().NoMap {
-		onDisk = o
+	opts = opts.orDefault()
+	toMap, _ := f.(*os.File)
+	if opts.NoMap {
+		toMap = nil
 	}
-	if opts.orDefault().ReadOnce {
+	if opts.ReadOnce {
 		f = directio.ReadOnce(f)
 	}
 	file, err := func() (*File, error) {
@@ -109,7 +110,7 @@ func openFile(f fs.File, name string, opts *OpenOptions) (*File, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	file.closer, file.file = f, onDisk
+	file.closer, file.file = f, toMap
 	return file, nil
 }
 

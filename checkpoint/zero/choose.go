@@ -93,7 +93,7 @@ func (m *merge) info(t *tensor) (safetensors.TensorInfo, error) {
 	d := m.o.DType
 	if !isFloat(t) {
 		var ok bool
-		if d, ok = safetensors.ParseDType(t.dtype.HeaderName()); !ok && t.numel == 0 {
+		if d, ok = t.headerDType(); !ok && t.numel == 0 {
 			d = m.o.DType // a parameter of a group that no rank has anything of
 		} else if !ok {
 			return safetensors.TensorInfo{}, fmt.Errorf("zero: tensor %s is %v, which safetensors does not have", diag.Name(t.name), t.dtype)
@@ -104,6 +104,12 @@ func (m *merge) info(t *tensor) (safetensors.TensorInfo, error) {
 		info.Shape = append(info.Shape, uint64(n))
 	}
 	return info, nil
+}
+
+// headerDType returns the dtype that safetensors has for that of the pieces, false
+// if it has none.
+func (t *tensor) headerDType() (safetensors.DType, bool) {
+	return safetensors.ParseDType(t.dtype.HeaderName())
 }
 
 // isFloat reports whether the dtype option applies to a tensor.

@@ -30,7 +30,7 @@ func (c *converter) run(j job) (int64, error) {
 		return c.gather(j)
 	}
 	size := j.t.dtype.Size()
-	if !j.t.swap && j.t.dtype.HeaderName() == j.d.String() {
+	if from, _ := j.t.headerDType(); from == j.d && !j.t.swap {
 		return j.w.CopyAt(c.files[j.piece.file], j.piece.off, j.piece.n, j.at*size)
 	}
 	written := int64(0)
@@ -66,10 +66,7 @@ func (c *converter) convert(t *tensor, d safetensors.DType) ([]byte, error) {
 	if t.swap {
 		swapBytes(c.in, size)
 	}
-	from, ok := safetensors.ParseDType(t.dtype.HeaderName())
-	if !ok {
-		return nil, fmt.Errorf("zero: %v cannot be written as %v", t.dtype, d)
-	}
+	from, _ := t.headerDType() // of one that has none DecodeFloat32 says so
 	if from == d {
 		return c.in, nil
 	}

@@ -122,7 +122,7 @@ func (m *merge) modelCopy(files sources) func(string) (*workingCopy, error) {
 		if w == nil {
 			return nil, nil
 		}
-		d, ok := safetensors.ParseDType(w.dtype.HeaderName())
+		d, ok := w.headerDType()
 		if !ok || !isFloat(w) {
 			return nil, nil
 		}

@@ -56,9 +56,8 @@ func (a *File) writeDirect(p []byte, off int64) (done int, err error) {
 		}
 		n, err := a.direct.WriteAt(block, off+int64(done))
 		done += n
-		if err != nil { // the disk is full, or the file system wants other blocks than it promised
-			n, err = a.writeCached(p[done:], off+int64(done))
-			return done + n, err
+		if err != nil {
+			break // the disk is full, or the file system wants other blocks than it promised
 		}
 	}
 	if done == len(p) {

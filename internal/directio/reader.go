@@ -62,7 +62,7 @@ func (r *Reader) readDirect(p []byte, off int64) (n int, err error) {
 
 // Close closes the file.
 func (r *Reader) Close() error {
-	r.opening.Do(func() {})
+	r.opening.Do(func() {}) // not from now on
 	if r.direct == nil {
 		return r.File.Close()
 	}
